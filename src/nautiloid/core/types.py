@@ -1,0 +1,244 @@
+"""The types that cross modules: messages, samples, requests, rollouts and the policy protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from nautiloid.core.errors import InputError
+
+Role = Literal["system", "user", "assistant", "tool"]
+ThinkingMode = Literal["on", "off", "budget"]
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Text inside a message."""
+
+    text: str
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """A reference to an image, audio or video file inside a message."""
+
+    kind: Literal["image", "audio", "video"]
+    ref: str
+
+
+ContentPart = TextPart | MediaPart
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool by the assistant; `arguments` are decoded JSON values."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    Args:
+        role: Who speaks.
+        content: Text, or parts when media are present.
+        reasoning: What the assistant thought before `content`; None when it did not think.
+        tool_calls: Calls the assistant makes after `content`.
+        name: Name of the tool that answers (role `tool`).
+        trains: Whether the tokens of this message are targets; None means assistant turns are.
+    """
+
+    role: Role
+    content: str | tuple[ContentPart, ...] = ""
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str | None = None
+    trains: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of the content, media left out.
+
+        >>> Message("user", (TextPart("a"), MediaPart("image", "x.png"), TextPart("b"))).text
+        'ab'
+        """
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def media(self) -> tuple[MediaPart, ...]:
+        """The media parts of the content."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, MediaPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A piece of text on its way through curation."""
+
+    id: str
+    text: str
+    media: tuple[MediaPart, ...] = ()
+    licence: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One piece of training data: exactly one of `text`, `messages` and `tokens` is given.
+
+    Args:
+        id: Unique inside its source.
+        source: Name of the source it came from.
+        text: Plain text; every token is a target.
+        messages: A conversation, rendered by the grammar of the tokenizer folder.
+        tokens: Ready token ids; `trains` marks the targets among them (all when None).
+        tools: Tool declarations (OpenAI function objects) shown to the model.
+        mode: Thinking mode of a conversation: with reasoning, without, or with a truncated one.
+        budget_tokens: Length of the reasoning budget named in the prompt (mode `budget`).
+        weight: Factor on the loss of its tokens.
+    """
+
+    id: str
+    source: str
+    text: str | None = None
+    messages: tuple[Message, ...] | None = None
+    tokens: tuple[int, ...] | None = None
+    trains: tuple[bool, ...] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    mode: ThinkingMode = "on"
+    budget_tokens: int | None = None
+    weight: float = 1.0
+    licence: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        given = sum(part is not None for part in (self.text, self.messages, self.tokens))
+        if given != 1:
+            raise InputError(
+                f"sample {self.id} of {self.source}", None, "give one of text, messages and tokens"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How a completion is drawn.
+
+    Args:
+        temperature: 0 is greedy.
+        top_p: Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
+        top_k: Keep this many tokens; 0 keeps all.
+        min_p: Keep tokens with at least this share of the best token's probability.
+        max_tokens: Limit on generated tokens.
+        stop: Strings that end the completion; they are not part of the text.
+        stop_token_ids: Ids that end the completion, beside those of the grammar.
+        seed: Makes the completion independent of other requests; None draws one.
+        n: Completions a prompt.
+        logprobs: Number of alternatives whose log probability is returned; the sampled token's is always.
+        thinking_budget_tokens: Close the thinking span after this many tokens; None is no limit.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    seed: int | None = None
+    n: int = 1
+    logprobs: int = 0
+    thinking_budget_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("temperature", self.temperature >= 0, "use 0 (greedy) or a positive number"),
+            ("top_p", 0 < self.top_p <= 1, "use a number above 0 and at most 1"),
+            ("top_k", self.top_k >= 0, "use 0 (all) or a positive integer"),
+            ("min_p", 0 <= self.min_p < 1, "use a number from 0 to below 1"),
+            ("max_tokens", self.max_tokens >= 1, "use at least 1"),
+            ("n", self.n >= 1, "use at least 1"),
+            ("logprobs", 0 <= self.logprobs <= 20, "use 0 to 20"),
+            (
+                "thinking_budget_tokens",
+                self.thinking_budget_tokens is None or self.thinking_budget_tokens >= 0,
+                "use None or at least 0",
+            ),
+        )
+        for name, holds, remedy in checks:
+            if not holds:
+                raise InputError(f"sampling.{name}", getattr(self, name), remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the engine returns for one prompt.
+
+    `logprobs[i]` is the log probability of `ids[i]` under the distribution it was sampled from.
+    `reasoning` and `content` split `text` by the grammar; `reasoning` is None when there was none.
+    """
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+    reasoning: str | None = None
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning_tokens: int = 0
+    top_logprobs: tuple[Mapping[int, float], ...] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One exchange with a policy, token-exact."""
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    message: Message
+    finish_reason: FinishReason
+    version: int = 0
+    routes: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One attempt at a task: never text without the ids that produced it."""
+
+    task_id: str
+    environment: str
+    turns: tuple[Turn, ...]
+    rewards: Mapping[str, float]
+    status: Literal["done", "truncated", "failed"] = "done"
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def reward(self) -> float:
+        """The reward that training and benchmarks use."""
+        return self.rewards["reward"]
+
+
+class Policy(Protocol):
+    """Anything that answers a conversation: the engine, a remote endpoint, a scripted oracle."""
+
+    async def respond(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        thinking: bool = True,
+        params: SamplingParams | None = None,
+    ) -> Turn:
+        """Return the assistant's next turn."""
+        ...

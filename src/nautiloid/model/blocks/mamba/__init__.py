@@ -1,0 +1,5 @@
+"""The mamba block."""
+
+from nautiloid.model.blocks.mamba.config import MambaConfig
+
+__all__ = ["MambaConfig"]

@@ -1,0 +1,50 @@
+"""Load balance without an auxiliary loss: the router's correction bias (specs/architecture 6).
+
+Suffix E: experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def update_bias(bias_E: Tensor, counts_E: Tensor, rate: float) -> None:
+    """Move the bias of each expert by `rate` towards the mean load, in place.
+
+    Args:
+        bias_E: float32 correction bias, used for the choice of experts only.
+        counts_E: Tokens that the biased choice gave each expert over the whole optimizer step.
+        rate: Size of the move (arXiv 2408.15664 equation 3, sign form).
+    """
+    assert bias_E.dtype == torch.float32, bias_E.dtype
+    counts = counts_E.double()
+    bias_E.add_((rate * torch.sign(counts.mean() - counts)).to(bias_E.dtype))
+
+
+def update_biases(layers: Sequence[nn.Module], counts: Sequence[Tensor], rate: float) -> None:
+    """Apply `update_bias` to every MoE layer that has a bias; `counts` in the order of `layers`."""
+    assert len(layers) == len(counts), (len(layers), len(counts))
+    for layer, counts_E in zip(layers, counts, strict=True):
+        bias_E = layer.router.e_score_correction_bias
+        if isinstance(bias_E, Tensor):
+            update_bias(bias_E, counts_E, rate)
+
+
+def max_vio(counts_E: Tensor) -> float:
+    """Load of the busiest expert over the mean load: 1 is balance, E/k the worst.
+
+    >>> max_vio(torch.tensor([4, 3, 1, 0]))
+    2.0
+    """
+    total = int(counts_E.sum())
+    return float(counts_E.max()) * counts_E.numel() / total if total else 0.0
+
+
+def expert_load(counts_E: Tensor) -> list[float]:
+    """Share of all choices that each expert received."""
+    total = max(1, int(counts_E.sum()))
+    return [round(count / total, 6) for count in counts_E.tolist()]

@@ -10,7 +10,7 @@ from nautiloid.core.errors import InputError
 
 Role = Literal["system", "user", "assistant", "tool"]
 ThinkingMode = Literal["on", "off", "budget"]
-FinishReason = Literal["stop", "length", "abort"]
+FinishReason = Literal["stop", "length", "abort", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ class Completion:
 
     `logprobs[i]` is the log probability of `ids[i]` under the distribution it was sampled from.
     `reasoning` and `content` split `text` by the grammar; `reasoning` is None when there was none.
+    `forced` lists the indices of ids that were not sampled but put there to end the thinking span.
     """
 
     prompt_ids: tuple[int, ...]
@@ -196,18 +197,20 @@ class Completion:
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning_tokens: int = 0
     top_logprobs: tuple[Mapping[int, float], ...] = ()
+    forced: tuple[int, ...] = ()
     version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One exchange with a policy, token-exact."""
+    """One exchange with a policy, token-exact; `forced` are indices of ids that were not sampled."""
 
     prompt_ids: tuple[int, ...]
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     message: Message
     finish_reason: FinishReason
+    forced: tuple[int, ...] = ()
     version: int = 0
     routes: Any = None
 

@@ -1,0 +1,1 @@
+"""What every other module builds on; never reaches torch."""

@@ -70,7 +70,9 @@ def to_json(value: Any) -> Any:
         return [to_json(v) for v in cast(list[Any], value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise InputError("config", type(value).__name__, "settings hold numbers, text, lists and dataclasses")
+    raise InputError(
+        "config", type(value).__name__, "settings hold numbers, text, lists and dataclasses"
+    )
 
 
 @lru_cache(maxsize=512)
@@ -100,7 +102,7 @@ def _decode(annotation: Any, data: Any, path: str) -> Any:
     args = typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         return _decode_union(args, data, path)
-    if isinstance(annotation, type) and issubclass(annotation, Open) and annotation is not dict:
+    if isinstance(annotation, type) and issubclass(annotation, Open):
         return _decode_open(annotation, data, path)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return _decode_dataclass(annotation, data, path)
@@ -112,18 +114,28 @@ def _decode(annotation: Any, data: Any, path: str) -> Any:
             return tuple(_decode(args[0], v, f"{path}.{i}") for i, v in enumerate(items))
         if len(items) != len(args):
             raise InputError(where, items, f"expected {len(args)} values")
-        return tuple(_decode(a, v, f"{path}.{i}") for i, (a, v) in enumerate(zip(args, items, strict=True)))
+        return tuple(
+            _decode(a, v, f"{path}.{i}") for i, (a, v) in enumerate(zip(args, items, strict=True))
+        )
     if origin in (dict, Mapping) or origin is getattr(typing, "Mapping", None):
         if not isinstance(data, Mapping):
             raise InputError(where, data, "expected an object")
         pairs = cast(Mapping[Any, Any], data).items()
-        key_type = args[0]
-        return {(int(k) if key_type is int else k): _decode(args[1], v, f"{path}.{k}") for k, v in pairs}
+        return {_key(args[0], k, where): _decode(args[1], v, f"{path}.{k}") for k, v in pairs}
     try:
         return _adapter(annotation).validate_python(data)
     except ValidationError as error:
         message = error.errors()[0]["msg"].lower().removeprefix("input should be ")
-        raise InputError(where, data, f"expected {message}") from None
+        raise InputError(where, cast(object, data), f"expected {message}") from None
+
+
+def _key(annotation: Any, key: Any, where: str) -> Any:
+    if annotation is not int:
+        return key
+    try:
+        return int(key)  # JSON objects have text keys only
+    except ValueError:
+        raise InputError(where, key, "expected whole numbers as keys") from None
 
 
 def _decode_union(args: tuple[Any, ...], data: Any, path: str) -> Any:
@@ -156,7 +168,9 @@ def _decode_open(annotation: type[Open], data: Any, path: str) -> Any:
     if kind is None or kind == own:
         cls: Any = annotation
         if own is None and kind is None and not annotation.__dict__.get("__dataclass_fields__"):
-            raise InputError(f"{path}.kind".lstrip("."), None, f"name the {annotation.registry.noun}")
+            raise InputError(
+                f"{path}.kind".lstrip("."), None, f"name the {annotation.registry.noun}"
+            )
     else:
         cls = annotation.registry.get(kind)
         if not issubclass(cls, annotation):
@@ -172,8 +186,10 @@ def _decode_dataclass(cls: Any, data: Any, path: str) -> Any:
     for key in given:
         if key not in fields:
             close = difflib.get_close_matches(key, fields, n=1)
-            hint = f"unknown field; did you mean {close[0]!r}?" if close else (
-                f"unknown field; {cls.__name__} has {', '.join(fields)}"
+            hint = (
+                f"unknown field; did you mean {close[0]!r}?"
+                if close
+                else (f"unknown field; {cls.__name__} has {', '.join(fields)}")
             )
             raise InputError(f"{path}.{key}".lstrip("."), None, hint)
     hints = _hints(cls)
@@ -181,5 +197,7 @@ def _decode_dataclass(cls: Any, data: Any, path: str) -> Any:
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in values:
-            raise InputError(f"{path}.{name}".lstrip("."), None, f"missing; {cls.__name__} needs it")
+            raise InputError(
+                f"{path}.{name}".lstrip("."), None, f"missing; {cls.__name__} needs it"
+            )
     return cls(**values)

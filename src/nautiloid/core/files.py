@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,9 @@ MANIFEST = "manifest.json"
 def _explain(error: OSError, path: Path) -> InputError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(_existing(path)).free
-        return InputError(str(path), "disk full", f"{free / 1e6:.0f} MB are free; make room and run again")
+        return InputError(
+            str(path), "disk full", f"{free / 1e6:.0f} MB are free; make room and run again"
+        )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return InputError(str(path), "not writable", "choose a folder you may write to")
     return None
@@ -42,7 +44,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
     """Yield a temporary sibling to write (file or folder), then move it to `path` in one step.
 
     Nothing stays behind when the body raises. An existing folder at `path` is replaced.
@@ -106,7 +108,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except FileNotFoundError:
         raise InputError(str(path), None, "no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(str(path), None, f"not valid JSON ({error}); restore or remake it") from None
+        raise InputError(
+            str(path), None, f"not valid JSON ({error}); restore or remake it"
+        ) from None
     except OSError as error:
         raise InputError(str(path), None, f"cannot be read ({error.strerror})") from None
 
@@ -143,8 +147,12 @@ def verify_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
         size = item.stat().st_size
         if size != expected["bytes"]:
             raise InputError(
-                str(item), f"{size} bytes instead of {expected['bytes']}", "the file is torn; use another checkpoint"
+                str(item),
+                f"{size} bytes instead of {expected['bytes']}",
+                "the file is torn; use another checkpoint",
             )
         if sha256(item) != expected["sha256"]:
-            raise InputError(str(item), "wrong checksum", "the file is damaged; use another checkpoint")
+            raise InputError(
+                str(item), "wrong checksum", "the file is damaged; use another checkpoint"
+            )
     return manifest

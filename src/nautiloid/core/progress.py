@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,14 +16,18 @@ log = logging.getLogger("nautiloid.progress")
 class Bar:
     """Counts `total` units of work and shows the newest figures beside the count."""
 
-    def __init__(self, description: str, total: int, start: int, every_s: float, rich: Progress | None):
+    def __init__(
+        self, description: str, total: int, start: int, every_s: float, rich: Progress | None
+    ):
         self.description = description
         self.total = total
         self.count = start
         self.every_s = every_s
         self.rich = rich
         self.spoke_at = time.monotonic()
-        self.task = rich.add_task(description, total=total, completed=start, figures="") if rich else None
+        self.task = (
+            rich.add_task(description, total=total, completed=start, figures="") if rich else None
+        )
 
     def advance(self, count: int = 1, **figures: float | str) -> None:
         """Move on by `count`; `figures` are shown as `name value`."""
@@ -47,7 +51,7 @@ def progress(
     start: int = 0,
     every_s: float = 10.0,
     console: Console | None = None,
-) -> Iterator[Bar]:
+) -> Generator[Bar, None, None]:
     """Show progress of `total` units while the body runs."""
     console = console or Console(stderr=True)
     if not console.is_terminal:

@@ -45,7 +45,8 @@ class Registry:
     def names(self) -> list[str]:
         """Names of the shipped ones, sorted, without importing them."""
         spec = find_spec(self.package)
-        assert spec is not None and spec.submodule_search_locations is not None
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
         found = pkgutil.iter_modules(spec.submodule_search_locations)
         return sorted(m.name for m in found if not m.name.startswith("_"))
 
@@ -59,14 +60,17 @@ class Registry:
             raise InputError(self.noun, name, f"use one of {', '.join(self.names())}")
         module_name = f"{self.package}.{name}"
         try:
-            if "." in name and find_spec(name.split(".")[0]) is not None:
+            # Shipped ones win: a stray `train.py` beside the user must not hide `nautiloid.train`.
+            if "." in name and find_spec(f"{self.package}.{name.split('.')[0]}") is None:
                 module_name = name
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not module_name.startswith(error.name):
                 raise  # a missing dependency of that module is another problem
             close = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(self.names())}"
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(self.names())}"
+            )
             raise InputError(self.noun, name, hint) from None
         for value in vars(module).values():
             if isinstance(value, type) and value.__dict__.get("__registry__") == self.noun:

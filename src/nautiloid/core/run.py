@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from nautiloid.core.config import Recipe, from_json, to_json
 from nautiloid.core.errors import InputError
@@ -67,6 +67,10 @@ class Run:
         """Mark the run as finished; `facts` are final figures."""
         write_json(self.path / "done.json", facts)
 
+    def facts(self) -> dict[str, Any]:
+        """The final figures that `finish` recorded; empty before."""
+        return read_json(self.path / "done.json") if self.is_done else {}
+
     @classmethod
     def open(cls, path: str | os.PathLike[str], recipe: Recipe) -> Run:
         """Create the folder or take up an existing one of the same settings.
@@ -83,7 +87,9 @@ class Run:
             if recorded != config:
                 field = _first_difference(recorded, config)
                 raise InputError(
-                    str(folder), f"holds a run with another {field}", "choose another --out or remove it"
+                    str(folder),
+                    f"holds a run with another {field}",
+                    "choose another --out or remove it",
                 )
         elif folder.exists() and any(folder.iterdir()):
             raise InputError(str(folder), "not empty and not a run", "choose another --out")
@@ -94,7 +100,7 @@ class Run:
         return cls(folder, recipe, resumed=resumed)
 
     @contextlib.contextmanager
-    def active(self) -> Iterator[Run]:
+    def active(self) -> Generator[Run, None, None]:
         """Log into the folder and turn SIGTERM and SIGINT into `should_stop` while the body runs."""
         logger = logging.getLogger("nautiloid")
         logger.setLevel(logging.DEBUG)
@@ -138,14 +144,24 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     data = read_json(path)
     if not isinstance(data, dict) or "recipe" not in data:
         raise InputError(str(path), None, "not the config.json of a run (no field recipe)")
-    if data.get("schema") != SCHEMA:
-        raise InputError(f"{path}: schema", data.get("schema"), f"this version reads schema {SCHEMA}")
-    return from_json(Recipe, data["recipe"], "recipe")
+    record = cast(dict[str, Any], data)
+    if record.get("schema") != SCHEMA:
+        remedy = f"this version reads schema {SCHEMA}"
+        raise InputError(f"{path}: schema", record.get("schema"), remedy)
+    return from_json(Recipe, record["recipe"], "recipe")
 
 
 def environment() -> dict[str, Any]:
     """Versions and hardware of this process, for the record."""
-    packages = ("nautiloid", "torch", "numpy", "safetensors", "tokenizers", "transformers", "triton")
+    packages = (
+        "nautiloid",
+        "torch",
+        "numpy",
+        "safetensors",
+        "tokenizers",
+        "transformers",
+        "triton",
+    )
     versions: dict[str, str] = {}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -185,7 +201,9 @@ def _commit() -> str | None:
 
 def _first_difference(old: Any, new: Any, path: str = "") -> str:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in {**old, **new}:
-            if old.get(key) != new.get(key):
-                return _first_difference(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        before, after = cast(dict[str, Any], old), cast(dict[str, Any], new)
+        for key in {**before, **after}:
+            was, now = before.get(key), after.get(key)
+            if was != now:
+                return _first_difference(was, now, f"{path}.{key}".lstrip("."))
     return path.removeprefix("recipe.") or "config"

@@ -1,0 +1,125 @@
+"""What the verbs that run a recipe share: load it, override its fields, run it in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nautiloid.core.config import Recipe
+from nautiloid.core.errors import InputError
+from nautiloid.core.recipes import load_recipe, recipe_names
+
+OPTIONS = """\
+options:
+  --preset NAME   call this function of the recipe file (recipe, debug, ...)
+  --out DIR       folder of the run, runs/<name> when not given; a run there goes on
+  --dry-run       print settings, sizes and budgets, and stop
+  --verbose       debug messages and tracebacks
+  --help          this text; after a recipe, every field of it
+"""
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every verb that runs a recipe; the text above explains them."""
+
+    preset: str | None = None
+    out: Path | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class RecipeVerb:
+    """One verb and the recipes it accepts.
+
+    Args:
+        name: The verb.
+        kind: `kind` of its recipe type in a run's config.json; None accepts any.
+        text: What it does, with examples.
+        default: Subject when none is given.
+        load: Makes a recipe of a subject that is not one, such as a checkpoint folder.
+    """
+
+    name: str
+    kind: str | None
+    text: str
+    default: str | None = None
+    load: Callable[[str], Recipe | None] = lambda subject: None
+
+    def main(self, argv: Sequence[str], *, verbose: bool) -> int:
+        """Run the verb."""
+        subject, rest = split_subject(argv)
+        wants_help = any(arg in ("-h", "--help") for arg in rest)
+        if wants_help and subject is None:
+            print(self.help())
+            return 0
+        subject = subject or self.default
+        if subject is None:
+            names = ", ".join(recipe_names(self.name)) or "a .py file"
+            raise InputError(f"nautiloid {self.name}", None, f"name a recipe: {names}")
+        return self._run(subject, rest, verbose=verbose)
+
+    def help(self) -> str:
+        """Usage, text, options and the shipped recipes."""
+        subject = "[RECIPE]" if self.default else "RECIPE"
+        usage = f"usage: nautiloid {self.name} {subject} [--dotted.field value] [--preset NAME] [--out DIR] [--dry-run]"
+        recipes = "".join(f"  {name}\n" for name in recipe_names(self.name))
+        return f"{usage}\n\n{self.text.strip()}\n\n{OPTIONS}\nrecipes:\n{recipes}"
+
+    def recipe(self, subject: str, rest: Sequence[str], preset: str | None) -> Recipe:
+        """The recipe of `subject` with the fields in `rest` replaced."""
+        from nautiloid.cli import flags
+
+        loaded = (None if preset else self.load(subject)) or load_recipe(subject, preset)
+        kind = getattr(type(loaded), "__kind__", None)
+        if self.kind is not None and kind != self.kind:
+            verb = str(kind).rpartition(".")[2]
+            raise InputError(
+                subject, f"a recipe of kind {kind}", f"run it with: nautiloid {verb} {subject}"
+            )
+        prog = f"nautiloid {self.name} {subject}"
+        return flags.override(
+            loaded, rest, prog=prog, description=f"{self.text.strip()}\n\n{OPTIONS}"
+        )
+
+    def _run(self, subject: str, rest: Sequence[str], *, verbose: bool) -> int:
+        from nautiloid.cli import flags, show
+        from nautiloid.core.config import to_json
+        from nautiloid.core.log import setup_logging
+        from nautiloid.core.run import Run
+
+        options, overrides = flags.parse_known(RunOptions, rest, prog=f"nautiloid {self.name}")
+        recipe = self.recipe(subject, overrides, options.preset)
+        is_run = (Path(subject) / "metrics.jsonl").is_file() or (
+            Path(subject) / "env.json"
+        ).is_file()
+        out = options.out or (Path(subject) if is_run else Path("runs") / recipe.name)
+        console = show.console()
+        if options.dry_run:
+            console.print(show.settings_tree(f"{recipe.name} -> {out}", to_json(recipe)))
+            console.print(show.facts_table("", recipe.summary()))
+            return 0
+        setup_logging(verbose=verbose)
+        run = Run.open(out, recipe)
+        if run.is_done:
+            console.print(f"finished before: {out} (another --out runs it again)")
+        else:
+            with run.active():
+                recipe.run(run)
+        if not run.is_done:
+            console.print(
+                f"stopped early: {out}; the same command goes on from its last checkpoint"
+            )
+            return INTERRUPTED
+        console.print(show.facts_table(f"[bold]{out}[/]", run.facts()))
+        return 0
+
+
+def split_subject(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The subject, which comes right after the verb, and the flags."""
+    if argv and not argv[0].startswith("-"):
+        return argv[0], list(argv[1:])
+    return None, list(argv)

@@ -29,7 +29,9 @@ class GroupConfig:
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
-        _require(self.lr_ratio >= 0, "optim.groups.lr_ratio", self.lr_ratio, "use a number of at least 0")
+        _require(
+            self.lr_ratio >= 0, "optim.groups.lr_ratio", self.lr_ratio, "use a number of at least 0"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +56,16 @@ class AdamWConfig:
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optim.lr", self.lr, "use a number above 0")
         _require(
-            all(0 <= b < 1 for b in self.betas), "optim.betas", self.betas, "use numbers from 0 to below 1"
+            all(0 <= b < 1 for b in self.betas),
+            "optim.betas",
+            self.betas,
+            "use numbers from 0 to below 1",
         )
         _require(self.eps > 0, "optim.eps", self.eps, "use a number above 0")
         _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "use 0 or more")
-        _require(len(self.trainable) > 0, "optim.trainable", None, "name at least one glob, '*' is all")
+        _require(
+            len(self.trainable) > 0, "optim.trainable", None, "name at least one glob, '*' is all"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,33 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("mtp_weight", "balance_weight", "z_loss"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "use 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """How a student follows a resident teacher.
+
+    Args:
+        direction: `forward` is KL(teacher || student), `reverse` is KL(student || teacher).
+        temperature: Both distributions are taken at it; the KL is multiplied by its square.
+        kl_weight: Factor on the KL.
+        ce_weight: Factor on the cross-entropy of the data.
+    """
+
+    direction: Literal["forward", "reverse"] = "forward"
+    temperature: float = 1.0
+    kl_weight: float = 1.0
+    ce_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise InputError("distillation.temperature", self.temperature, "use a number above 0")
+        if min(self.kl_weight, self.ce_weight) < 0 or self.kl_weight + self.ce_weight == 0:
+            raise InputError(
+                "distillation.kl_weight",
+                self.kl_weight,
+                "use weights of at least 0, one of them above 0",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +168,14 @@ class TrainerConfig:
             ("bias_rate", 0),
         )
         for name, least in at_least:
-            _require(getattr(self, name) >= least, name, getattr(self, name), f"use at least {least}")
+            _require(
+                getattr(self, name) >= least, name, getattr(self, name), f"use at least {least}"
+            )
         _require(
-            self.peak_flops is None or self.peak_flops > 0, "peak_flops", self.peak_flops, "use FLOP/s or None"
+            self.peak_flops is None or self.peak_flops > 0,
+            "peak_flops",
+            self.peak_flops,
+            "use FLOP/s or None",
         )
         _require(
             self.schedule.warmup_steps <= self.num_steps,

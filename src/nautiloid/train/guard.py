@@ -68,4 +68,8 @@ class Guard:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self.skipped, self.streak, self.recent = state["skipped"], state["streak"], list(state["recent"])
+        self.skipped, self.streak, self.recent = (
+            state["skipped"],
+            state["streak"],
+            list(state["recent"]),
+        )

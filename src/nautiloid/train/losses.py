@@ -76,7 +76,9 @@ def token_weights(batch: Batch, mean_over: Literal["tokens", "samples"]) -> Tens
         return batch.weight_T
     trained_T = ((batch.weight_T != 0) & (batch.sample_T >= 0)).to(torch.float32)
     sample_T = batch.sample_T.clamp(min=0).long()
-    count = torch.zeros(int(sample_T.max()) + 1, device=sample_T.device).index_add_(0, sample_T, trained_T)
+    count = torch.zeros(int(sample_T.max()) + 1, device=sample_T.device).index_add_(
+        0, sample_T, trained_T
+    )
     return batch.weight_T / count.clamp(min=1)[sample_T]
 
 
@@ -87,14 +89,20 @@ def mtp_targets(batch: Batch, weight_T: Tensor, depth: int) -> list[tuple[Tensor
     the mask moves with the labels and stops at the end of each packed sequence.
     """
     return [
-        (shift_within(batch.targets_T, batch.lengths, j, 0), shift_within(weight_T, batch.lengths, j, 0.0))
+        (
+            shift_within(batch.targets_T, batch.lengths, j, 0),
+            shift_within(weight_T, batch.lengths, j, 0.0),
+        )
         for j in range(1, depth + 1)
     ]
 
 
 def mtp_inputs(batch: Batch, depth: int) -> list[Tensor]:
     """Tokens whose embeddings enter each MTP depth: `token[t + j]`, which is `targets_T[t + j - 1]`."""
-    return [shift_within(batch.targets_T, batch.lengths, j, 0) if j else batch.targets_T for j in range(depth)]
+    return [
+        shift_within(batch.targets_T, batch.lengths, j, 0) if j else batch.targets_T
+        for j in range(depth)
+    ]
 
 
 def context_of(batch: Batch) -> Context:
@@ -120,7 +128,9 @@ class LanguageModelLoss:
 
     def __init__(self, config: LossConfig, byte_lengths: Sequence[int] | None = None):
         self.config = config
-        self.byte_lengths = None if byte_lengths is None else torch.tensor(byte_lengths, dtype=torch.float64)
+        self.byte_lengths = (
+            None if byte_lengths is None else torch.tensor(byte_lengths, dtype=torch.float64)
+        )
 
     def totals(self, model: Decoder, batches: Sequence[Batch]) -> Totals:
         """Normalisers of a step over `batches`."""
@@ -144,7 +154,7 @@ class LanguageModelLoss:
         loss, figures = self.main(model, batch, output, weight_T, totals)
         for j, (targets_T, shifted_T) in enumerate(mtp_targets(batch, weight_T, depth)):
             head = cross_entropy(output.mtp[j], model.head_weight, targets_T, shifted_T)
-            share = head.loss_sum / (totals.mtp_weights[j] * depth)
+            share = head.ce / (totals.mtp_weights[j] * depth)
             loss = loss + self.config.mtp_weight * share
             figures["mtp_loss"] = figures.get("mtp_loss", torch.zeros_like(share)) + share.detach()
         counts: tuple[Tensor, ...] = ()
@@ -173,15 +183,15 @@ class LanguageModelLoss:
         z_loss: float = 0.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the next token in nats, and bits per byte of text."""
-        head = cross_entropy(output.hidden_TD, model.head_weight, batch.targets_T, weight_T, z_loss=z_loss)
-        ce_sum = head.loss_sum
-        figures = {"loss": ce_sum.detach() / totals.weight}
-        loss = ce_sum / totals.weight
+        head = cross_entropy(
+            output.hidden_TD, model.head_weight, batch.targets_T, weight_T, z_loss=z_loss
+        )
+        loss = head.ce / totals.weight  # its gradient holds that of the z-loss too
+        figures = {"loss": loss.detach()}
         if z_loss:
-            loss = loss + head.z_sum / totals.weight
-            figures["z_loss"] = head.z_sum.detach() / totals.weight
+            figures["z_loss"] = head.z / totals.weight
         if totals.text_bytes:
-            figures["bits_per_byte"] = ce_sum.detach() / (math.log(2) * totals.text_bytes)
+            figures["bits_per_byte"] = head.ce.detach() / (math.log(2) * totals.text_bytes)
         return loss, figures
 
     def _depth(self, model: Decoder) -> int:

@@ -26,7 +26,9 @@ class AdamW:
     def __init__(self, model: nn.Module, config: AdamWConfig):
         named = dict(model.named_parameters())
         for name, parameter in named.items():
-            assert parameter.dtype == torch.float32, f"{name} is {parameter.dtype}: masters are float32"
+            assert parameter.dtype == torch.float32, (
+                f"{name} is {parameter.dtype}: masters are float32"
+            )
         _check_globs(config, named)
         self.config = config
         self.parameters: dict[str, nn.Parameter] = {}
@@ -42,7 +44,12 @@ class AdamW:
         assert covered + frozen == len(named), "every parameter is in one group or frozen"
         self.inner = torch.optim.AdamW(
             [
-                {"params": group, "lr": config.lr * lr_ratio, "lr_ratio": lr_ratio, "weight_decay": decay}
+                {
+                    "params": group,
+                    "lr": config.lr * lr_ratio,
+                    "lr_ratio": lr_ratio,
+                    "weight_decay": decay,
+                }
                 for (lr_ratio, decay), group in groups.items()
             ],
             lr=config.lr,
@@ -78,7 +85,8 @@ class AdamW:
         for name, parameter in self.parameters.items():
             if f"{name}.step" in tensors:
                 self.inner.state[parameter] = {
-                    moment: tensors[f"{name}.{moment}"].to(parameter.device, copy=True) for moment in _MOMENTS
+                    moment: tensors[f"{name}.{moment}"].to(parameter.device, copy=True)
+                    for moment in _MOMENTS
                 }
 
 
@@ -96,5 +104,7 @@ def _check_globs(config: AdamWConfig, named: Mapping[str, Tensor]) -> None:
     for field, glob in globs:
         if not any(fnmatchcase(name, glob) for name in named):
             raise InputError(
-                f"trainer.optim.{field}", glob, f"matches no parameter; names look like {next(iter(named))}"
+                f"trainer.optim.{field}",
+                glob,
+                f"matches no parameter; names look like {next(iter(named))}",
             )

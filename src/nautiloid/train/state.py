@@ -65,13 +65,17 @@ def read_state(folder: Path) -> TrainingState:
     try:
         tensors = {stem: load_file(folder / f"{stem}.safetensors") for stem in manifest["parts"]}
     except (SafetensorError, OSError, KeyError) as error:
-        raise InputError(str(folder), None, f"cannot be read ({error}); use another checkpoint") from None
+        raise InputError(
+            str(folder), None, f"cannot be read ({error}); use another checkpoint"
+        ) from None
     return TrainingState(tensors, read_json(folder / "state.json"))
 
 
 def saved_steps(folder: Path) -> list[tuple[int, Path]]:
     """Steps and folders of the checkpoints below `folder`, oldest first."""
-    found = [(item.name.removeprefix("step-"), item) for item in folder.glob("step-*") if item.is_dir()]
+    found = [
+        (item.name.removeprefix("step-"), item) for item in folder.glob("step-*") if item.is_dir()
+    ]
     return sorted((int(number), item) for number, item in found if number.isdigit())
 
 

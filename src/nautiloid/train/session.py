@@ -1,0 +1,206 @@
+"""From a recipe to a trained model folder: the steps all training recipes share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nautiloid.core.config import to_json
+from nautiloid.core.errors import InputError
+from nautiloid.core.files import atomic_path, sha256
+from nautiloid.core.metrics import read_metrics
+from nautiloid.core.run import Run
+from nautiloid.core.types import Sample
+from nautiloid.data.loader import Loader
+from nautiloid.data.mixing import Mixture, Part, Phase
+from nautiloid.data.tokenizer import Tokenizer
+from nautiloid.model.checkpoint import load, write_checkpoint
+from nautiloid.model.costs import parameters, train_flops_per_token
+from nautiloid.model.decoder import Decoder
+from nautiloid.train.card import data_facts, model_card
+from nautiloid.train.hook import HookState
+from nautiloid.train.loop import Loop
+from nautiloid.train.losses import Objective
+from nautiloid.train.recipe import TokenizerConfig, TrainRecipe, check_process, model_folder
+from nautiloid.train.trainer import Trainer
+
+log = logging.getLogger("nautiloid.train")
+
+
+class Session:
+    """Tokenizer and model of one run, opened; `train` does the rest.
+
+    Args:
+        run: The run folder.
+        recipe: Its settings, with the data as it is to be read.
+
+    Raises:
+        InputError: Tokenizer, model and data do not fit together, or a file is missing.
+    """
+
+    def __init__(self, run: Run, recipe: TrainRecipe):
+        check_process()
+        self.run = run
+        self.recipe = recipe
+        self.tokenizer_folder = _tokenizer_folder(run, recipe)
+        self.tokenizer = Tokenizer.load(self.tokenizer_folder)
+        self.byte_lengths = self.tokenizer.byte_lengths()
+        self.model = _model(run, recipe, self.tokenizer)
+
+    def check_same_tokenizer(self, folder: str, field: str) -> None:
+        """Refuse a model folder with another tokenizer.
+
+        Raises:
+            InputError: The files differ.
+        """
+        other = Path(folder) / "tokenizer.json"
+        if not other.is_file() or sha256(other) != sha256(self.tokenizer_folder / "tokenizer.json"):
+            raise InputError(
+                field, folder, "its tokenizer is not that of this run; set tokenizer to this folder"
+            )
+
+    def train(self, objective: Objective) -> None:
+        """Train from wherever the run stands, write the model folder, then call the hooks' end."""
+        run, recipe = self.run, self.recipe
+        trainer = Trainer(self.model, recipe.trainer, objective)
+        loader = Loader(recipe.loader, recipe.data, self.tokenizer, run.seed.child("loader"))
+        loop = Loop(
+            run,
+            trainer,
+            loader,
+            held_out=self._held_out(),
+            byte_lengths=self.byte_lengths,
+            flops_per_token=train_flops_per_token(self.model.config, recipe.loader.row_tokens),
+            hooks=recipe.hooks,
+            hook_state=self._hook_state,
+        )
+        if not loop.fit():
+            return
+        figures = self._write_model(trainer)
+        for hook in recipe.hooks:
+            hook.on_end(self._hook_state(trainer.steps_done, figures))
+        run.finish(steps=trainer.steps_done, tokens=trainer.tokens_done, **figures)
+
+    def _held_out(self) -> list[Any]:
+        recipe = self.recipe
+        if recipe.eval_data is None:
+            return []
+        part = Part(source=recipe.eval_data, weight=1.0, name="held-out")
+        mixture = Mixture(phases=(Phase(until=None, parts=(part,)),))
+        loader = Loader(
+            replace(recipe.loader, workers=0),
+            mixture,
+            self.tokenizer,
+            self.run.seed.child("held-out"),
+        )
+        return list(islice(loader, recipe.trainer.eval_batches))
+
+    def _hook_state(self, step: int, figures: Mapping[str, Any]) -> HookState:
+        return HookState(
+            run=self.run,
+            model=self.model,
+            tokenizer=self.tokenizer,
+            tokenizer_folder=self.tokenizer_folder,
+            step=step,
+            num_steps=self.recipe.trainer.num_steps,
+            figures=figures,
+        )
+
+    def _write_model(self, trainer: Trainer) -> dict[str, float]:
+        figures = _final_figures(self.run)
+        recorded = to_json(self.run.recipe)
+        assert isinstance(self.run.recipe, TrainRecipe)
+        provenance = {
+            "run": self.recipe.name,
+            "kind": recorded.get("kind"),
+            "recipe": recorded,
+            "model": {"family": self.model.config.family, "pattern": self.model.config.pattern},
+            "parameters": parameters(self.model.config),
+            "steps": trainer.steps_done,
+            "skipped_steps": trainer.guard.skipped,
+            "tokens": trainer.tokens_done,
+            "data": data_facts(self.run.recipe),
+            "figures": figures,
+        }
+        write_checkpoint(
+            self.run.model,
+            self.model,
+            tokenizer_folder=self.tokenizer_folder,
+            provenance=provenance,
+            card=model_card(self.recipe, provenance),
+        )
+        log.info("model written to %s", self.run.model)
+        return figures
+
+
+def _tokenizer_folder(run: Run, recipe: TrainRecipe) -> Path:
+    chosen = recipe.tokenizer
+    if chosen is None:
+        assert recipe.init is not None
+        return Path(model_folder(recipe.init, "init"))
+    if isinstance(chosen, str):
+        return Path(chosen)
+    folder = run.path / "tokenizer"
+    if not folder.exists():
+        log.info("training a tokenizer of %d ids", chosen.vocab_size)
+        tokenizer = Tokenizer.train(_texts(recipe, chosen), chosen.vocab_size, chosen.grammar)
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            tokenizer.save(temporary)
+    return folder
+
+
+def _texts(recipe: TrainRecipe, config: TokenizerConfig) -> Iterator[str]:
+    parts = [part for phase in recipe.data.phases for part in phase.parts]
+    share = -(-config.num_documents // len(parts))
+    for part in parts:
+        for sample in islice(part.source.read(), share):
+            yield from _texts_of(sample)
+
+
+def _texts_of(sample: Sample) -> Iterator[str]:
+    if sample.text is not None:
+        yield sample.text
+    for message in sample.messages or ():
+        if message.reasoning:
+            yield message.reasoning
+        yield message.text
+
+
+def _model(run: Run, recipe: TrainRecipe, tokenizer: Tokenizer) -> Decoder:
+    if recipe.init is not None:
+        model = load(
+            model_folder(recipe.init, "init"), device=recipe.trainer.device, ops=recipe.ops
+        ).float()
+    else:
+        assert recipe.model is not None
+        config = replace(
+            recipe.model,
+            pad_token_id=tokenizer.pad_id,
+            bos_token_id=tokenizer.bos_id,
+            eos_token_id=tuple(tokenizer.eos_ids),
+        )
+        model = Decoder(config, ops=recipe.ops, device=recipe.trainer.device)
+        model.init_weights(run.seed.child("init"))
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise InputError(
+            "tokenizer",
+            f"{tokenizer.vocab_size} ids",
+            f"the model has {model.config.vocab_size}; use its own tokenizer or a larger model.vocab_size",
+        )
+    return model
+
+
+def _final_figures(run: Run) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for line in read_metrics(run.path / "metrics.jsonl"):
+        if line["kind"] in ("train", "eval"):
+            prefix = "held_out_" if line["kind"] == "eval" else ""
+            for name in ("loss", "mtp_loss", "bits_per_byte"):
+                if isinstance(line.get(name), float):
+                    figures[prefix + name] = line[name]
+    return figures

@@ -95,6 +95,8 @@ class MambaConfig(BlockConfig):
         }
 
     def flops(self, d: int) -> Flops:
-        """Projections 2dR + 2Id, scan 7IN (Megatron accounting)."""
+        """Projections 2dR + 2Id, convolution 2 K Cd, scan 7IN (Megatron accounting)."""
         rows = sum(self.segments.values())
-        return Flops(2 * d * rows + 2 * self.inner * d + 7 * self.inner * self.ssm_state_size)
+        projections = 2 * d * rows + 2 * self.inner * d
+        conv = 2 * self.conv_kernel * self.conv_channels
+        return Flops(projections + conv + 7 * self.inner * self.ssm_state_size)

@@ -1,0 +1,1 @@
+"""The shipped data sources, one file each."""

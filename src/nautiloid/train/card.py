@@ -16,7 +16,7 @@ def data_facts(recipe: TrainRecipe) -> list[dict[str, Any]]:
             facts.append(
                 {
                     "phase": number,
-                    "name": part.name,
+                    "name": part.label,
                     "kind": part.source.kind,
                     "weight": part.weight,
                     "licence": part.source.licence,

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -24,9 +25,9 @@ log = logging.getLogger("nautiloid.train")
 
 
 class BatchStream(Protocol):
-    """An endless iterator of micro-batches with a small resumable position."""
+    """An iterator of micro-batches with a small resumable position."""
 
-    def __next__(self) -> Batch: ...
+    def __iter__(self) -> Iterator[Batch]: ...
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able position."""
@@ -91,7 +92,7 @@ class Loop:
             while not trainer.is_done:
                 profiler.before_step()
                 start, tokens = time.perf_counter(), trainer.tokens_done
-                result = trainer.step([next(self.stream) for _ in range(config.batches_per_step)])
+                result = trainer.step(self._take())
                 step_s = time.perf_counter() - start
                 profiler.after_step()
                 rate = (trainer.tokens_done - tokens) / step_s
@@ -125,6 +126,17 @@ class Loop:
             self.saved_at = self.trainer.steps_done
             log.info("resumed at step %d", self.trainer.steps_done)
         self.run.metrics.truncate(self.trainer.steps_done)
+
+    def _take(self) -> list[Batch]:
+        count = self.trainer.config.batches_per_step
+        batches = list(islice(self.stream, count))
+        if len(batches) < count:
+            raise InputError(
+                "trainer.num_steps",
+                self.trainer.config.num_steps,
+                f"the data ends after {self.trainer.steps_done} steps; lower it or raise data.phases.parts.epochs",
+            )
+        return batches
 
     def _after_step(self, result: StepResult, speed: Mapping[str, float]) -> None:
         config, step = self.trainer.config, self.trainer.steps_done

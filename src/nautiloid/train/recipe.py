@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from nautiloid.core.config import Recipe
 from nautiloid.core.errors import InputError
+from nautiloid.core.files import read_json
 from nautiloid.core.run import Run
 from nautiloid.data.loader import LoaderConfig
 from nautiloid.data.mixing import Mixture
 from nautiloid.data.source import Source
 from nautiloid.model.config import ModelConfig
+from nautiloid.model.family import family
 from nautiloid.ops.config import OpsConfig
 from nautiloid.train.config import TrainerConfig
 from nautiloid.train.hook import Hook
@@ -70,18 +72,19 @@ class TrainRecipe(Recipe):
     @property
     def tokens_per_step(self) -> int:
         """Tokens of one optimizer step, padding included."""
-        return self.loader.rows_per_batch * self.loader.row_tokens * self.trainer.batches_per_step
+        return self.loader.batch_tokens * self.trainer.batches_per_step
 
     def summary(self) -> dict[str, str]:
         """Parameters, memory, token budget and steps, for `--dry-run`."""
-        from nautiloid.model.costs import active_parameters, parameters, train_flops_per_token
+        from nautiloid.model.costs import parameters, train_flops_per_token
 
         config = starting_config(self)
-        total = parameters(config)
+        sizes = parameters(config)
+        total = sizes.total
         tokens = self.tokens_per_step * self.trainer.num_steps
         flops = train_flops_per_token(config, self.loader.row_tokens) * tokens
         return {
-            "parameters": f"{total:,} ({active_parameters(config):,} active)",
+            "parameters": f"{total:,} ({sizes.active:,} active a token)",
             "pattern": config.pattern,
             "memory": f"{16 * total / 1e9:.2f} GB for weights, gradients and both moments in float32",
             "steps": f"{self.trainer.num_steps:,} of {self.tokens_per_step:,} tokens",
@@ -94,10 +97,9 @@ def starting_config(recipe: TrainRecipe) -> ModelConfig:
     """The shape of the model that the recipe trains; reads `init/config.json` when it names a folder."""
     if recipe.model is not None:
         return recipe.model
-    from nautiloid.model.families import read_config
-
     assert recipe.init is not None
-    return read_config(model_folder(recipe.init, "init"))
+    data = read_json(os.path.join(model_folder(recipe.init, "init"), "config.json"))
+    return family(data.get("model_type")).read_config(data)
 
 
 def model_folder(path: str, field: str) -> str:

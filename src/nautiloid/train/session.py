@@ -16,7 +16,7 @@ from nautiloid.core.metrics import read_metrics
 from nautiloid.core.run import Run
 from nautiloid.core.types import Sample
 from nautiloid.data.loader import Loader
-from nautiloid.data.mixing import Mixture, Part, Phase
+from nautiloid.data.mixing import mix
 from nautiloid.data.tokenizer import Tokenizer
 from nautiloid.model.checkpoint import load, write_checkpoint
 from nautiloid.model.costs import parameters, train_flops_per_token
@@ -67,7 +67,13 @@ class Session:
         """Train from wherever the run stands, write the model folder, then call the hooks' end."""
         run, recipe = self.run, self.recipe
         trainer = Trainer(self.model, recipe.trainer, objective)
-        loader = Loader(recipe.loader, recipe.data, self.tokenizer, run.seed.child("loader"))
+        loader = Loader(
+            recipe.loader,
+            recipe.data,
+            self.tokenizer,
+            run.seed.child("loader"),
+            total_tokens=recipe.tokens_per_step * recipe.trainer.num_steps,
+        )
         loop = Loop(
             run,
             trainer,
@@ -78,7 +84,9 @@ class Session:
             hooks=recipe.hooks,
             hook_state=self._hook_state,
         )
-        if not loop.fit():
+        is_done = loop.fit()
+        loader.close()
+        if not is_done:
             return
         figures = self._write_model(trainer)
         for hook in recipe.hooks:
@@ -89,11 +97,9 @@ class Session:
         recipe = self.recipe
         if recipe.eval_data is None:
             return []
-        part = Part(source=recipe.eval_data, weight=1.0, name="held-out")
-        mixture = Mixture(phases=(Phase(until=None, parts=(part,)),))
         loader = Loader(
             replace(recipe.loader, workers=0),
-            mixture,
+            mix(recipe.eval_data, epochs=1),
             self.tokenizer,
             self.run.seed.child("held-out"),
         )
@@ -155,7 +161,7 @@ def _tokenizer_folder(run: Run, recipe: TrainRecipe) -> Path:
 
 
 def _texts(recipe: TrainRecipe, config: TokenizerConfig) -> Iterator[str]:
-    parts = [part for phase in recipe.data.phases for part in phase.parts]
+    parts = recipe.data.parts.values()
     share = -(-config.num_documents // len(parts))
     for part in parts:
         for sample in islice(part.source.read(), share):

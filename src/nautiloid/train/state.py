@@ -7,6 +7,8 @@ in `state.json`, and a manifest with size and checksum of each file.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 import threading
 from collections.abc import Mapping
@@ -50,9 +52,20 @@ def write_state(folder: Path, state: TrainingState) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         for stem, part in state.tensors.items():
-            save_file(dict(part), temporary / f"{stem}.safetensors")
+            _save_file(part, temporary / f"{stem}.safetensors")
         write_json(temporary / "state.json", dict(state.counters))
         write_manifest(temporary, parts=sorted(state.tensors))
+
+
+def _save_file(tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        number = int(found[1])  # as an OSError a full disk gets its plain message
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def read_state(folder: Path) -> TrainingState:

@@ -1,0 +1,1 @@
+"""The shipped hooks, one a file."""

@@ -66,17 +66,24 @@ class ModelConfig:
         if not self.pattern:
             raise InputError("pattern", self.pattern, "name at least one layer")
         known = ", ".join(f"{k} ({type(v).__name__})" for k, v in self.blocks.items())
-        for where, pattern in (("pattern", self.pattern), ("mtp.pattern", self.mtp.pattern if self.mtp else "")):
+        for where, pattern in (
+            ("pattern", self.pattern),
+            ("mtp.pattern", self.mtp.pattern if self.mtp else ""),
+        ):
             for i, letter in enumerate(pattern):
                 if letter not in self.blocks:
-                    raise InputError(where, letter, f"unknown letter at layer {i}; blocks has {known}")
+                    raise InputError(
+                        where, letter, f"unknown letter at layer {i}; blocks has {known}"
+                    )
         for layer, changes in self.overrides.items():
             if not 0 <= layer < len(self.pattern):
                 raise InputError("overrides", layer, f"layers are 0 to {len(self.pattern) - 1}")
             names = {f.name for f in fields(self.blocks[self.pattern[layer]])}
             for name in changes:
                 if name not in names:
-                    raise InputError(f"overrides.{layer}.{name}", None, f"unknown; use {sorted(names)}")
+                    raise InputError(
+                        f"overrides.{layer}.{name}", None, f"unknown; use {sorted(names)}"
+                    )
         if self.mtp and not (self.mtp.depth >= 1 and self.mtp.num_nextn_predict_layers >= 1):
             raise InputError("mtp.depth", self.mtp.depth, "use at least 1, or mtp None")
 
@@ -135,5 +142,7 @@ class ModelConfig:
         if parts:
             part = parts[0]
             raise InputError(
-                f"{part.kind} {part.ref}", None, f"model family {self.family} reads text only; remove the media"
+                f"{part.kind} {part.ref}",
+                None,
+                f"model family {self.family} reads text only; remove the media",
             )

@@ -13,7 +13,9 @@ from nautiloid.core.errors import InputError
 from nautiloid.core.registry import Registry
 
 Placement = Literal["replicate", "cols", "rows", "heads", "groups", "experts", "vocab"]
-Init = Literal["normal", "residual", "ones", "zeros", "a_log", "dt_bias", "conv_weight", "conv_bias"]
+Init = Literal[
+    "normal", "residual", "ones", "zeros", "a_log", "dt_bias", "conv_weight", "conv_bias"
+]
 
 
 @dataclass(frozen=True)

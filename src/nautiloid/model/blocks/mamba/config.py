@@ -33,7 +33,13 @@ class MambaConfig(BlockConfig):
     mamba_ssm_cache_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "chunk_size"):
+        for name in (
+            "mamba_num_heads",
+            "mamba_head_dim",
+            "n_groups",
+            "ssm_state_size",
+            "chunk_size",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "use at least 1")
         require(2 <= self.conv_kernel <= 8, "conv_kernel", self.conv_kernel, "use 2 to 8")
         require(
@@ -43,7 +49,9 @@ class MambaConfig(BlockConfig):
             f"it must divide mamba_num_heads ({self.mamba_num_heads})",
         )
         low, high = self.time_step_limit
-        require(0 <= low < high, "time_step_limit", self.time_step_limit, "use (low, high), low < high")
+        require(
+            0 <= low < high, "time_step_limit", self.time_step_limit, "use (low, high), low < high"
+        )
 
     @property
     def inner(self) -> int:

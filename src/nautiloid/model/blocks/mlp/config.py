@@ -43,7 +43,9 @@ class MLPConfig(BlockConfig):
 
     def tensors(self, d: int) -> dict[str, TensorSpec]:
         """Up (and gate) and down projections."""
-        return mlp_tensors(d, self.intermediate_size, is_gated=self.is_gated, has_bias=self.mlp_bias)
+        return mlp_tensors(
+            d, self.intermediate_size, is_gated=self.is_gated, has_bias=self.mlp_bias
+        )
 
     def flops(self, d: int) -> Flops:
         """4 d ff, or 6 d ff when gated."""

@@ -1,0 +1,180 @@
+"""The Mamba-2 mixer (specs/architecture 2.2, 2.3, 3).
+
+Suffixes: T tokens, S sequences, D hidden size, R projected rows, C convolution channels, H heads,
+P head width, G groups, N state size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nautiloid.model.blocks.base import Block
+from nautiloid.model.blocks.mamba.config import MambaConfig
+from nautiloid.model.context import Context
+from nautiloid.model.linear import Linear, RMSNorm, Segments
+from nautiloid.ops import conv, norm, ssd
+from nautiloid.ops.config import OpsConfig
+from nautiloid.ops.linear import fused_view
+
+
+class ConvSegment(nn.Module):
+    """Taps [channels, K] and bias of one segment of the convolution."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+
+class Conv(nn.Module):
+    """Convolution weights, stored per segment x, B, C."""
+
+    def __init__(self, rows: dict[str, int], taps: int, *, has_bias: bool, **where: object):
+        super().__init__()
+        total = sum(rows.values())
+        sizes = list(rows.values())
+        weights = torch.empty(total, taps, **where).split(sizes)  # type: ignore[arg-type]
+        biases = torch.empty(total, **where).split(sizes) if has_bias else [None] * len(rows)  # type: ignore[arg-type]
+        for name, weight, bias in zip(rows, weights, biases, strict=True):
+            self.add_module(name, ConvSegment(weight, bias))
+
+    def fused(self) -> tuple[Tensor, Tensor | None]:
+        """Taps [C, K] and bias [C] of all segments."""
+        parts: list[ConvSegment] = list(self.children())  # type: ignore[arg-type]
+        weights = [p.weight for p in parts]
+        biases = [p.bias for p in parts if p.bias is not None]
+        if not torch.is_grad_enabled():
+            weight = fused_view(weights)
+            bias = fused_view(biases) if biases else None
+            if weight is not None and (bias is not None or not biases):
+                return weight, bias
+        return torch.cat(weights), torch.cat(biases) if biases else None
+
+
+class MambaMix(nn.Module):
+    """Everything between the two projections, on the heads and groups it is given.
+
+    It holds no parameters: sharding splits its inputs and nothing else.
+    """
+
+    def __init__(self, config: MambaConfig, eps: float, ops: OpsConfig, layer: str):
+        super().__init__()
+        self.config = config
+        self.eps = eps
+        self.layer = layer
+        self.conv_silu = conv.pick(ops.conv)
+        self.ssd = ssd.pick(ops.ssd)
+        self.norm = norm.pick(ops.norm)
+        self.is_reference = ops.ssd == "reference"
+
+    def step_sizes(self, dt_TH: Tensor, dt_bias_H: Tensor) -> Tensor:
+        """`clamp(softplus(dt + bias))`, added in float32 (specs/architecture 3.4)."""
+        wide = norm.wide(dt_TH.dtype)
+        dt = F.softplus(dt_TH.to(wide) + dt_bias_H.to(wide))
+        low, high = self.config.time_step_limit
+        return dt if (low, high) == (0.0, float("inf")) else dt.clamp(low, high)
+
+    def forward(
+        self,
+        projected_TR: Tensor,
+        conv_weight_CK: Tensor,
+        conv_bias_C: Tensor | None,
+        dt_bias_H: Tensor,
+        A_log_H: Tensor,
+        D_H: Tensor,
+        norm_weight_I: Tensor,
+        ctx: Context,
+    ) -> Tensor:
+        """Convolution, scan and gated norm; gives [T, I]."""
+        c = self.config
+        wide = norm.wide(projected_TR.dtype)
+        heads = dt_bias_H.shape[0]
+        groups = c.n_groups * heads // c.mamba_num_heads
+        inner, bc = heads * c.mamba_head_dim, groups * c.ssm_state_size
+        z, xbc, dt = projected_TR.split([inner, inner + 2 * bc, heads], dim=-1)
+        dt = self.step_sizes(dt, dt_bias_H)
+        A, D = -torch.exp(A_log_H.to(wide)), D_H.to(wide)
+        state = ctx.state
+        is_step = (
+            state is not None and all(state.past) and len(ctx.lengths) == projected_TR.shape[0]
+        )
+        if is_step:
+            assert state is not None
+            conv_state = state.read(self.layer, "conv")
+            u = conv.conv_silu_step(conv_state, xbc, conv_weight_CK.t().contiguous(), conv_bias_C)
+            state.write(self.layer, "conv", conv_state)
+        else:
+            if ctx.valid_T is not None:
+                xbc = xbc * ctx.valid_T[:, None]
+            before = None if state is None else state.initial(self.layer, "conv")
+            u, last = self.conv_silu(xbc, conv_weight_CK, conv_bias_C, ctx.lengths, before)
+            if state is not None:
+                state.write(self.layer, "conv", last)
+            if ctx.valid_T is not None:
+                # the conv bias would leak through SiLU at padding (specs/architecture 2.2 step 4)
+                u = u * ctx.valid_T[:, None]
+        x, B, C = (v.to(wide) for v in u.split([inner, bc, bc], dim=-1))
+        x = x.unflatten(-1, (heads, c.mamba_head_dim))
+        B, C = (v.unflatten(-1, (groups, c.ssm_state_size)) for v in (B, C))
+        if is_step:
+            assert state is not None
+            h = state.read(self.layer, "ssm")
+            current = h.to(wide)
+            y = ssd.ssd_step(current, x, dt, A, B, C, D)
+            state.write(self.layer, "ssm", current)
+        else:
+            initial = None if state is None else state.initial(self.layer, "ssm")
+            initial = None if initial is None else initial.to(wide)
+            if self.is_reference:
+                y, final = self.ssd(x, dt, A, B, C, D, ctx.lengths, initial)
+            else:
+                y, final = ssd.chunked.ssd(
+                    x, dt, A, B, C, D, ctx.lengths, initial, chunk=self.chunk
+                )
+            if state is not None:
+                state.write(self.layer, "ssm", final)
+        return self.norm.gated_group_norm(y.flatten(-2), z, norm_weight_I, groups, self.eps)
+
+    @property
+    def chunk(self) -> int:
+        """Chunk length of the plain-torch scan; numerically neutral, 64 is fastest on CPUs."""
+        return min(self.config.chunk_size, 64)
+
+
+class Mamba(Block[MambaConfig]):
+    """Input projection, `MambaMix`, output projection."""
+
+    def __init__(
+        self, config: MambaConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+    ):
+        super().__init__(config, d, eps, ops, layer)
+        segments = config.segments
+        self.in_proj = Segments(d, segments, has_bias=config.use_bias, **where)
+        conv_rows = {name: segments[name] for name in ("x", "B", "C")}
+        self.conv = Conv(conv_rows, config.conv_kernel, has_bias=config.use_conv_bias, **where)
+        heads = config.mamba_num_heads
+        self.dt_bias = nn.Parameter(torch.empty(heads, **where))  # type: ignore[arg-type]
+        self.A_log = nn.Parameter(torch.empty(heads, **where))  # type: ignore[arg-type]
+        self.D = nn.Parameter(torch.empty(heads, **where))  # type: ignore[arg-type]
+        self.norm = RMSNorm(config.inner, eps, None, **where)
+        self.out_proj = Linear(config.inner, d, has_bias=config.use_bias, **where)
+        self.mix = MambaMix(config, eps, ops, layer)
+
+    def forward(self, x_TD: Tensor, ctx: Context) -> Tensor:
+        """Mix tokens by the state-space scan."""
+        if ctx.valid_T is not None:
+            x_TD = x_TD * ctx.valid_T[:, None]
+        weight, bias = self.conv.fused()
+        y = self.mix(
+            self.in_proj(x_TD),
+            weight,
+            bias,
+            self.dt_bias,
+            self.A_log,
+            self.D,
+            self.norm.weight,
+            ctx,
+        )
+        return self.out_proj(y)

@@ -1,0 +1,129 @@
+"""The mixture of experts, plain or latent (specs/architecture 2.6, 5, 6).
+
+Suffixes: T tokens, D hidden size, L expert input width, E experts, K experts a token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nautiloid.model.blocks.base import Block
+from nautiloid.model.blocks.mlp.block import FeedForward
+from nautiloid.model.blocks.moe.config import MoEConfig
+from nautiloid.model.context import Context
+from nautiloid.model.linear import Experts, Linear
+from nautiloid.ops import moe, norm
+from nautiloid.ops.config import OpsConfig
+
+
+class Router(nn.Module):
+    """Scores of all experts, in float32, and the correction bias that steers the choice."""
+
+    def __init__(self, experts: int, d: int, *, has_bias: bool, **where: object):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(experts, d, **where))  # type: ignore[arg-type]
+        dtype = norm.wide(self.weight.dtype)
+        bias = torch.zeros(experts, dtype=dtype, device=self.weight.device) if has_bias else None
+        self.register_buffer("e_score_correction_bias", bias)
+        self.e_score_correction_bias: Tensor | None
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """Logits [T, E] in float32 (float64 for a float64 model)."""
+        wide = norm.wide(x_TD.dtype)
+        return F.linear(x_TD.to(wide), self.weight.to(wide))
+
+
+class ExpertsMix(nn.Module):
+    """Dispatch to experts and weighted sum; plain tensors in and out, no parameters."""
+
+    def __init__(self, config: MoEConfig, ops: OpsConfig):
+        super().__init__()
+        self.activation = config.mlp_hidden_act
+        self.experts = moe.pick(ops.experts)
+
+    def forward(
+        self,
+        x_TL: Tensor,
+        experts_TK: Tensor,
+        weights_TK: Tensor,
+        up: Tensor,
+        down: Tensor,
+        gate: Tensor | None,
+    ) -> Tensor:
+        """[T, L] to [T, L]."""
+        return self.experts(x_TL, experts_TK, weights_TK, up, down, gate, self.activation)
+
+
+class MoE(Block[MoEConfig]):
+    """Router, routed experts (behind the latent projections if any), shared expert."""
+
+    def __init__(
+        self, config: MoEConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+    ):
+        super().__init__(config, d, eps, ops, layer)
+        self.router = Router(
+            config.n_routed_experts, d, has_bias=config.has_correction_bias, **where
+        )
+        latent = config.moe_latent_size
+        self.experts = Experts(
+            config.n_routed_experts,
+            config.moe_intermediate_size,
+            latent or d,
+            is_gated=config.is_gated,
+            **where,
+        )
+        self.shared_experts = None
+        if config.moe_shared_expert_intermediate_size:
+            self.shared_experts = FeedForward(
+                d,
+                config.moe_shared_expert_intermediate_size,
+                config.mlp_hidden_act,
+                is_gated=config.is_gated,
+                has_bias=config.mlp_bias,
+                **where,
+            )
+        self.fc1_latent_proj = Linear(d, latent, **where) if latent else None
+        self.fc2_latent_proj = Linear(latent, d, **where) if latent else None
+        self.mix = ExpertsMix(config, ops)
+
+    def route(self, x_TD: Tensor, ctx: Context) -> moe.Routing:
+        """Choose experts, by the router or by the recorded routes, and note statistics."""
+        c = self.config
+        replay = None
+        if ctx.replay is not None:
+            replay = ctx.replay[ctx.moe_index]
+        ctx.moe_index += 1
+        routing = moe.route(
+            self.router(x_TD),
+            self.router.e_score_correction_bias,
+            c.num_experts_per_tok,
+            n_group=c.n_group,
+            topk_group=c.topk_group,
+            norm_topk_prob=c.norm_topk_prob,
+            scaling=c.routed_scaling_factor,
+            score=c.router_score,
+            replay_TK=replay,
+        )
+        if ctx.collect_routes:
+            ctx.routes.append(routing.experts_TK.to(torch.int16))
+        if ctx.collect_aux:
+            rows = ctx.row_lengths or ctx.lengths
+            ctx.balance.append(
+                moe.balance_loss(routing.scores_TE, c.num_experts_per_tok, rows, ctx.valid_T)
+            )
+            chosen = routing.experts_TK
+            chosen = chosen if ctx.valid_T is None else chosen[ctx.valid_T]
+            ctx.counts.append(torch.bincount(chosen.flatten(), minlength=c.n_routed_experts))
+        return routing
+
+    def forward(self, x_TD: Tensor, ctx: Context) -> Tensor:
+        """Mix channels by the chosen experts."""
+        routing = self.route(x_TD, ctx)
+        a = x_TD if self.fc1_latent_proj is None else self.fc1_latent_proj(x_TD)
+        a = self.experts.input_operand(a)
+        y = self.mix(a, routing.experts_TK, routing.weights_TK, *self.experts.operands())
+        if self.fc2_latent_proj is not None:
+            y = self.fc2_latent_proj(y)
+        return y if self.shared_experts is None else y + self.shared_experts(x_TD)

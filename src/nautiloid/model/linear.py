@@ -1,0 +1,106 @@
+"""The linear maps of the model: plain, segmented, stacked by expert.
+
+Every matrix product with a weight goes through one of these, so that a number format can be set in
+one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nautiloid.ops.linear import segmented_linear
+from nautiloid.ops.quant import QuantFormat
+
+
+class FormatMixin:
+    """Formats of activation and weight; None leaves the operand as it is."""
+
+    activation_format: QuantFormat | None = None
+    weight_format: QuantFormat | None = None
+
+    def input_operand(self, x: Tensor) -> Tensor:
+        """`x` as the product sees it."""
+        return x if self.activation_format is None else self.activation_format.operand(x)
+
+    def weight_operand(self, w: Tensor) -> Tensor:
+        """`w` as the product sees it."""
+        return w if self.weight_format is None else self.weight_format.operand(w)
+
+
+class Linear(nn.Module, FormatMixin):
+    """`x W^T + b`; weights are allocated and left uninitialised."""
+
+    def __init__(self, inputs: int, outputs: int, *, has_bias: bool = False, **where: object):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, **where))  # type: ignore[arg-type]
+        self.bias = nn.Parameter(torch.empty(outputs, **where)) if has_bias else None  # type: ignore[arg-type]
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        """Apply the map to the last dim."""
+        return F.linear(self.input_operand(x_XD), self.weight_operand(self.weight), self.bias)
+
+
+class Segment(nn.Module):
+    """Weight and bias of one segment."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+
+
+class Segments(nn.Module, FormatMixin):
+    """Several maps of one input, stored apart and run as one product.
+
+    The segment weights are views of one allocation, which `ops.linear` uses as the fused weight.
+    """
+
+    def __init__(
+        self, inputs: int, rows: Mapping[str, int], *, has_bias: bool = False, **where: object
+    ):
+        super().__init__()
+        self.rows = dict(rows)
+        whole = torch.empty(sum(rows.values()), inputs, **where)  # type: ignore[arg-type]
+        for name, weight in zip(rows, whole.split(list(rows.values())), strict=True):
+            bias = torch.empty(rows[name], **where) if has_bias else None  # type: ignore[arg-type]
+            self.add_module(name, Segment(weight, bias))
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        """All segments, concatenated on the last dim."""
+        parts: list[Segment] = [self.get_submodule(name) for name in self.rows]  # type: ignore[misc]
+        weights = [self.weight_operand(part.weight) for part in parts]
+        return segmented_linear(self.input_operand(x_XD), weights, [part.bias for part in parts])
+
+
+class Experts(nn.Module, FormatMixin):
+    """Stacked weights of the routed experts: up (and gate) [E, M, L], down [E, L, M]."""
+
+    def __init__(self, count: int, width: int, inputs: int, *, is_gated: bool, **where: object):
+        super().__init__()
+        up = (count, width, inputs)
+        self.gate_proj = nn.Parameter(torch.empty(up, **where)) if is_gated else None  # type: ignore[arg-type]
+        self.up_proj = nn.Parameter(torch.empty(up, **where))  # type: ignore[arg-type]
+        self.down_proj = nn.Parameter(torch.empty(count, inputs, width, **where))  # type: ignore[arg-type]
+
+    def operands(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Up, down and gate as the products see them."""
+        gate = None if self.gate_proj is None else self.weight_operand(self.gate_proj)
+        return self.weight_operand(self.up_proj), self.weight_operand(self.down_proj), gate
+
+
+class RMSNorm(nn.Module):
+    """Scale of an RMSNorm; the block calls the operator with it."""
+
+    def __init__(self, size: int, eps: float, rms_norm: object, **where: object):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, **where))  # type: ignore[arg-type]
+        self.eps = eps
+        self.rms_norm = rms_norm
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        """Normalise the last dim."""
+        return self.rms_norm(x_XD, self.weight, self.eps)  # type: ignore[operator]

@@ -1,0 +1,107 @@
+"""Multi-token prediction (specs/architecture 4.1).
+
+Suffixes: T tokens, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nautiloid.model.blocks.base import build_block
+from nautiloid.model.config import ModelConfig
+from nautiloid.model.context import Context
+from nautiloid.model.linear import Linear, RMSNorm
+from nautiloid.ops.config import OpsConfig
+
+
+def shift_within(x_T: Tensor, lengths: Sequence[int], by: int, fill: float = 0) -> Tensor:
+    """Shift left by `by` inside each sequence, filling its end.
+
+    >>> shift_within(torch.tensor([1, 2, 3, 4, 5]), [3, 2], 1).tolist()
+    [2, 3, 0, 5, 0]
+    """
+    if by == 0:
+        return x_T
+    out = torch.full_like(x_T, fill)
+    out[:-by] = x_T[by:]
+    ends = torch.tensor(list(lengths)).cumsum(0)
+    starts = torch.maximum(ends - by, ends - torch.tensor(list(lengths)))
+    position = torch.arange(int(ends[-1]))
+    last = torch.repeat_interleave(starts, torch.tensor(list(lengths)))
+    out[(position >= last).to(x_T.device)] = fill
+    return out
+
+
+class MTPLayer(nn.Module):
+    """One inner block; the first also fuses embedding and hidden, the last also normalises."""
+
+    def __init__(
+        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: object, **where: object
+    ):
+        super().__init__()
+        assert config.mtp is not None
+        d, eps = config.hidden_size, config.layer_norm_epsilon
+        position = index % len(config.mtp.pattern)
+        self.enorm = self.hnorm = self.eh_proj = self.final_layernorm = None
+        if position == 0:
+            self.enorm = RMSNorm(d, eps, rms_norm, **where)
+            self.hnorm = RMSNorm(d, eps, rms_norm, **where)
+            self.eh_proj = Linear(2 * d, d, **where)
+        self.norm = RMSNorm(d, eps, rms_norm, **where)
+        block = config.blocks[config.mtp.pattern[position]]
+        self.mixer = build_block(block, d, eps, ops, f"mtp.layers.{index}", **where)
+        if position == len(config.mtp.pattern) - 1:
+            self.final_layernorm = RMSNorm(d, eps, rms_norm, **where)
+
+    def fuse(self, embedding_TD: Tensor, hidden_TD: Tensor) -> Tensor:
+        """`eh_proj([enorm(e), hnorm(g)])`: embedding first."""
+        assert self.enorm is not None and self.hnorm is not None and self.eh_proj is not None
+        return self.eh_proj(torch.cat([self.enorm(embedding_TD), self.hnorm(hidden_TD)], -1))
+
+    def forward(self, u_TD: Tensor, ctx: Context) -> Tensor:
+        """The residual block, then the final norm on the last layer of a step."""
+        u_TD = u_TD + self.mixer(self.norm(u_TD), ctx)
+        return u_TD if self.final_layernorm is None else self.final_layernorm(u_TD)
+
+
+class MTP(nn.Module):
+    """The physical sets of MTP layers, applied as often as there are token rows."""
+
+    def __init__(self, config: ModelConfig, ops: OpsConfig, rms_norm: object, **where: object):
+        super().__init__()
+        assert config.mtp is not None
+        self.size = len(config.mtp.pattern)
+        self.sets = config.mtp.num_nextn_predict_layers
+        self.layers = nn.ModuleList(
+            MTPLayer(config, i, ops, rms_norm, **where) for i in range(self.size * self.sets)
+        )
+
+    def forward(
+        self,
+        hidden_TD: Tensor,
+        tokens: Sequence[Tensor],
+        embed: Callable[[Tensor], Tensor],
+        ctx: Context,
+    ) -> tuple[Tensor, ...]:
+        """Hidden states of each depth.
+
+        Args:
+            hidden_TD: Trunk output after its final norm, g_0.
+            tokens: For depth j the token t + j at each position t, 0 past the end.
+            embed: The trunk's embedding.
+            ctx: Packing of the forward.
+        """
+        outputs: list[Tensor] = []
+        g = hidden_TD
+        for depth, ids in enumerate(tokens):
+            first = min(depth, self.sets - 1) * self.size
+            layers: list[MTPLayer] = list(self.layers[first : first + self.size])  # type: ignore[arg-type]
+            u = layers[0].fuse(embed(ids), g)
+            for layer in layers:
+                u = layer(u, ctx)
+            g = u
+            outputs.append(g)
+        return tuple(outputs)

@@ -1,0 +1,155 @@
+"""Causal depthwise convolution with SiLU as K shifted multiply-adds over one padded buffer.
+
+Suffixes: T tokens, C channels, K taps, S sequences. The buffer holds K-1 context rows before
+each sequence, so that no tap needs a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+class _Rows:
+    """Where token rows sit in the padded buffer."""
+
+    def __init__(self, lengths: Sequence[int], gap: int, device: torch.device):
+        self.lengths = list(lengths)
+        self.gap = gap
+        self.sequences = len(self.lengths)
+        self.total = sum(self.lengths) + gap * self.sequences
+        self.is_uniform = len(set(self.lengths)) == 1
+        self.index: Tensor | None = None
+        if not self.is_uniform:
+            counts = torch.tensor(self.lengths)
+            shift = gap * torch.arange(1, self.sequences + 1)
+            self.index = (torch.arange(sum(self.lengths)) + shift.repeat_interleave(counts)).to(
+                device
+            )
+
+    def pad(self, x: Tensor, context: Tensor | None) -> Tensor:
+        out = x.new_empty(self.total, x.shape[1])
+        if self.index is None:
+            rows = out.view(self.sequences, -1, x.shape[1])
+            rows[:, self.gap :] = x.view(self.sequences, -1, x.shape[1])
+            rows[:, : self.gap] = 0 if context is None else context
+            return out
+        out[self.index] = x
+        out[self.context_index(x.device)] = (
+            0 if context is None else context.reshape(-1, x.shape[1]).to(x.dtype)
+        )
+        return out
+
+    def context_index(self, device: torch.device) -> Tensor:
+        counts = torch.tensor([0, *self.lengths[:-1]]).cumsum(0)
+        first = counts + self.gap * torch.arange(self.sequences)
+        return (first[:, None] + torch.arange(self.gap)).flatten().to(device)
+
+    def take(self, padded: Tensor) -> Tensor:
+        if self.index is None:
+            return padded.view(self.sequences, -1, padded.shape[1])[:, self.gap :].reshape(
+                -1, padded.shape[1]
+            )
+        return padded[self.index]
+
+    def lasts(self, padded: Tensor) -> Tensor:
+        """The last K-1 rows of each sequence, context included where it is shorter."""
+        ends = torch.tensor([n + self.gap for n in self.lengths]).cumsum(0)
+        index = ends[:, None] - self.gap + torch.arange(self.gap)
+        return padded[index.to(padded.device)]
+
+
+class _ConvSilu(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        context: Tensor | None,
+        rows: _Rows,
+    ) -> tuple[Tensor, Tensor]:
+        taps = weight.shape[1]
+        padded = rows.pad(x, context)
+        n = rows.total - taps + 1
+        # pre[i] belongs to buffer row i + K - 1; rows that end inside a context are dropped by take
+        pre = x.new_zeros(rows.total, x.shape[1])
+        inner = pre[taps - 1 :]
+        w = weight.t().contiguous()
+        if bias is not None:
+            torch.addcmul(bias, padded[:n], w[0], out=inner)
+        else:
+            torch.mul(padded[:n], w[0], out=inner)
+        for k in range(1, taps):
+            inner.addcmul_(padded[k : k + n], w[k])
+        ctx.rows = rows
+        ctx.has_bias = bias is not None
+        ctx.has_context = context is not None
+        ctx.save_for_backward(padded, pre, w)
+        return rows.take(F.silu(pre)), rows.lasts(padded)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        padded, pre, w = ctx.saved_tensors
+        rows: _Rows = ctx.rows
+        taps = w.shape[0]
+        n = rows.total - taps + 1
+        d_pre = rows.pad(dy, None)
+        d_pre = torch.ops.aten.silu_backward(d_pre, pre)
+        inner = d_pre[taps - 1 :]
+        d_padded = torch.zeros_like(padded)
+        dw = torch.empty_like(w)
+        for k in range(taps):
+            d_padded[k : k + n].addcmul_(inner, w[k])
+            dw[k] = (inner * padded[k : k + n]).sum(0)
+        if ctx.has_context or d_last.any():
+            ends = torch.tensor([m + rows.gap for m in rows.lengths]).cumsum(0)
+            index = (ends[:, None] - rows.gap + torch.arange(rows.gap)).flatten().to(dy.device)
+            d_padded.index_add_(0, index, d_last.reshape(-1, dy.shape[1]))
+        d_context = None
+        if ctx.has_context:
+            d_context = d_padded[rows.context_index(dy.device)].view(rows.sequences, rows.gap, -1)
+        return rows.take(d_padded), dw.t(), inner.sum(0) if ctx.has_bias else None, d_context, None
+
+
+def conv_silu(
+    x_TC: Tensor,
+    weight_CK: Tensor,
+    bias_C: Tensor | None,
+    lengths: Sequence[int],
+    initial_SLC: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Same contract as `reference.conv_silu`.
+
+    >>> y, last = conv_silu(torch.ones(3, 1), torch.ones(1, 2), None, [3])
+    >>> [round(v, 3) for v in y.flatten().tolist()]
+    [0.731, 1.762, 1.762]
+    """
+    rows = _Rows(lengths, weight_CK.shape[1] - 1, x_TC.device)
+    return _ConvSilu.apply(x_TC, weight_CK, bias_C, initial_SLC, rows)  # type: ignore[return-value]
+
+
+def conv_silu_step(
+    state_SLC: Tensor, x_SC: Tensor, weight_KC: Tensor, bias_C: Tensor | None
+) -> Tensor:
+    """One token of each sequence; `state_SLC` (the last K-1 inputs) is shifted in place.
+
+    >>> state = torch.zeros(1, 1, 1)
+    >>> round(conv_silu_step(state, torch.ones(1, 1), torch.ones(2, 1), None).item(), 3)
+    0.731
+    >>> state.item()
+    1.0
+    """
+    y = x_SC * weight_KC[-1] if bias_C is None else torch.addcmul(bias_C, x_SC, weight_KC[-1])
+    taps = weight_KC.shape[0] - 1
+    y += (state_SLC * weight_KC[:-1]).sum(1)
+    if taps > 1:
+        state_SLC[:, :-1] = state_SLC[:, 1:].clone()
+    state_SLC[:, -1] = x_SC
+    return F.silu(y, inplace=True)

@@ -1,0 +1,174 @@
+"""Routed experts over tokens sorted by expert: one matrix product per expert that has tokens.
+
+The backward is written out; the routing weight is applied to the activation before the down
+projection, so its gradient needs no expert output. Empty experts cost nothing.
+
+Suffixes: T tokens, K chosen experts, A = T K assignments, E experts, L input width, M expert width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from nautiloid.ops.moe.reference import Activation, activate
+
+# below this many assignments the sort costs more than it saves
+FEW = 12
+
+
+class _Groups:
+    """Assignments sorted by expert: `order` sorts, `inverse` sorts back, `runs` are the groups."""
+
+    def __init__(self, experts_TK: Tensor, num_experts: int):
+        flat = experts_TK.reshape(-1)
+        self.order = torch.argsort(flat, stable=True)
+        self.tokens = self.order // experts_TK.shape[1]
+        counts = torch.bincount(flat, minlength=num_experts).tolist()
+        self.runs: list[tuple[int, int, int]] = []
+        self.empty: list[int] = []
+        start = 0
+        for e, n in enumerate(counts):
+            if n:
+                self.runs.append((e, start, start + n))
+                start += n
+            else:
+                self.empty.append(e)
+
+    def inverse(self) -> Tensor:
+        inverse = torch.empty_like(self.order)
+        inverse[self.order] = torch.arange(self.order.numel(), device=self.order.device)
+        return inverse
+
+
+def _matmul_up(x_AL: Tensor, weight_EML: Tensor, groups: _Groups) -> Tensor:
+    out = x_AL.new_empty(x_AL.shape[0], weight_EML.shape[1])
+    for e, a, b in groups.runs:
+        torch.mm(x_AL[a:b], weight_EML[e].t(), out=out[a:b])
+    return out
+
+
+def _combine(y_AL: Tensor, inverse: Tensor, top_k: int) -> Tensor:
+    """Sum each token's rows in a fixed order, in float32 or wider."""
+    rows = y_AL[inverse].view(-1, top_k, y_AL.shape[1])
+    return rows.sum(1, dtype=torch.promote_types(y_AL.dtype, torch.float32)).to(y_AL.dtype)
+
+
+class _Experts(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        experts: Tensor,
+        weights: Tensor,
+        up: Tensor,
+        down: Tensor,
+        gate: Tensor | None,
+        activation: Activation,
+    ) -> Tensor:
+        top_k = experts.shape[1]
+        groups = _Groups(experts, up.shape[0])
+        inverse = groups.inverse()
+        x_A = x[groups.tokens]
+        h = _matmul_up(x_A, up, groups)
+        g = None if gate is None else _matmul_up(x_A, gate, groups)
+        w = weights.reshape(-1)[groups.order].to(x.dtype)[:, None]
+        a = activate(h, g, activation).mul_(w)
+        y = _matmul_up(a, down, groups)
+        ctx.groups, ctx.top_k, ctx.activation = groups, top_k, activation
+        ctx.weights_dtype = weights.dtype
+        ctx.save_for_backward(x_A, h, g, w, inverse, up, down, gate)
+        return _combine(y, inverse, top_k)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x_A, h, g, w, inverse, up, down, gate = ctx.saved_tensors
+        groups: _Groups = ctx.groups
+        dy = dout[groups.tokens]
+        act = activate(h, g, ctx.activation)
+        weighted = act * w
+        da = torch.empty_like(h)
+        d_down, d_up = torch.empty_like(down), torch.empty_like(up)
+        d_gate = None if gate is None else torch.empty_like(gate)
+        for e in groups.empty:
+            for grad in (d_down, d_up, d_gate):
+                if grad is not None:
+                    grad[e].zero_()
+        for e, i, j in groups.runs:
+            torch.mm(dy[i:j], down[e], out=da[i:j])
+            torch.mm(dy[i:j].t(), weighted[i:j], out=d_down[e])
+        dw = (da * act).sum(-1)
+        da.mul_(w)
+        if ctx.activation == "relu2":
+            inner = F.relu(h if g is None else g)
+            d_inner = da.mul_(inner).mul_(2) if g is None else (da * h).mul_(inner).mul_(2)
+            d_linear = None if g is None else da * inner.square()
+        else:
+            inner = h if g is None else g
+            d_linear = None if g is None else da * F.silu(g)
+            d_inner = torch.ops.aten.silu_backward(da if g is None else da * h, inner)
+        dh, dg = (d_inner, None) if g is None else (d_linear, d_inner)
+        assert dh is not None
+        dx_A = torch.empty_like(x_A)
+        for e, i, j in groups.runs:
+            torch.mm(dh[i:j], up[e], out=dx_A[i:j])
+            torch.mm(dh[i:j].t(), x_A[i:j], out=d_up[e])
+            if dg is not None and d_gate is not None:
+                dx_A[i:j].addmm_(dg[i:j], gate[e])
+                torch.mm(dg[i:j].t(), x_A[i:j], out=d_gate[e])
+        dx = _combine(dx_A, inverse, ctx.top_k)
+        d_weights = dw[inverse].view(-1, ctx.top_k).to(ctx.weights_dtype)
+        return dx, None, d_weights, d_up, d_down, d_gate, None
+
+
+def _few(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    up: Tensor,
+    down: Tensor,
+    gate: Tensor | None,
+    activation: Activation,
+) -> Tensor:
+    """A handful of assignments, as matrix-vector products without sorting."""
+    out = torch.zeros_like(x_TL)
+    for t, (chosen, weights) in enumerate(
+        zip(experts_TK.tolist(), weights_TK.tolist(), strict=True)
+    ):
+        x, y = x_TL[t], out[t]
+        for e, w in zip(chosen, weights, strict=True):
+            h = torch.mv(up[e], x)
+            if gate is not None:
+                h = activate(h, torch.mv(gate[e], x), activation)
+            elif activation == "relu2":
+                h = h.relu_().square_()
+            else:
+                h = F.silu(h, inplace=True)
+            y.addmv_(down[e], h, alpha=w)
+    return out
+
+
+def experts(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    up_EML: Tensor,
+    down_ELM: Tensor,
+    gate_EML: Tensor | None = None,
+    activation: Activation = "relu2",
+) -> Tensor:
+    """Same contract as `reference.experts`.
+
+    >>> x, e = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.long)
+    >>> experts(x, e, torch.ones(1, 1), torch.full((1, 1, 1), 2.0), torch.ones(1, 1, 1)).item()
+    4.0
+    """
+    args = (x_TL, experts_TK, weights_TK, up_EML, down_ELM, gate_EML, activation)
+    if experts_TK.numel() <= FEW and not torch.is_grad_enabled():
+        return _few(*args)
+    return _Experts.apply(*args)  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Data: tokenizer, renderers, sources, mixing, packing, batches, loader."""

@@ -1,0 +1,1 @@
+"""Models: configs, blocks, the decoder, families, weights."""

@@ -5,6 +5,7 @@ Suffixes: B rows, T tokens, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -227,7 +228,7 @@ class Decoder(nn.Module):
             lengths = [tokens.shape[1]] * tokens.shape[0]
         else:
             starts = [0, tokens.shape[0]] if cu_seqlens is None else [int(s) for s in cu_seqlens]
-            lengths = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+            lengths = [b - a for a, b in itertools.pairwise(starts)]
             if starts[0] != 0 or starts[-1] != tokens.shape[0] or min(lengths) < 1:
                 raise InputError(
                     "cu_seqlens", starts, f"must rise from 0 to the {tokens.shape[0]} tokens"

@@ -17,20 +17,21 @@ Json = dict[str, Any]
 
 # Keys every Hugging Face config may carry; they say nothing about the network. The second set
 # describes the writer, so it is not written back.
-GENERIC_KEYS = frozenset(
-    "use_cache return_dict output_attentions output_hidden_states torchscript use_bfloat16 pruned_heads "
-    "chunk_size_feed_forward is_encoder_decoder is_decoder cross_attention_hidden_size "
-    "add_cross_attention finetuning_task id2label label2id problem_type tokenizer_class prefix "
-    "task_specific_params sep_token_id decoder_start_token_id pretraining_tp num_logits_to_keep "
-    "output_router_logits attn_implementation use_mamba_kernels".split()
-)
-WRITER_KEYS = frozenset(
-    "model_type architectures transformers_version auto_map _name_or_path _attn_implementation "
-    "_attn_implementation_autoset".split()
-)
+GENERIC_KEYS = frozenset({
+    "use_cache", "return_dict", "output_attentions", "output_hidden_states", "torchscript", "use_bfloat16",
+    "pruned_heads", "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder",
+    "cross_attention_hidden_size", "add_cross_attention", "finetuning_task", "id2label", "label2id",
+    "problem_type", "tokenizer_class", "prefix", "task_specific_params", "sep_token_id",
+    "decoder_start_token_id", "pretraining_tp", "num_logits_to_keep", "output_router_logits",
+    "attn_implementation", "use_mamba_kernels",
+})  # fmt: skip
+WRITER_KEYS = frozenset({
+    "model_type", "architectures", "transformers_version", "auto_map", "_name_or_path",
+    "_attn_implementation", "_attn_implementation_autoset",
+})  # fmt: skip
 
 
-class Inexpressible(InputError):
+class InexpressibleError(InputError):
     """The family's config.json has no way to say this."""
 
 
@@ -80,7 +81,7 @@ class Family:
         """Encode config.json.
 
         Raises:
-            Inexpressible: Names the first field that the family cannot say.
+            InexpressibleError: Names the first field that the family cannot say.
         """
         raise TypeError(f"{type(self).__name__} does not define write_config")
 
@@ -241,14 +242,15 @@ def write_tokens(config: ModelConfig) -> Json:
 
 
 def refuse_quantized(keys: Keys) -> None:
-    """Refuse a `quantization_config`, naming its format."""
+    """Refuse a `quantization_config` whose number format `ops/quant` does not have."""
     value = keys.take("quantization_config", dict[str, Any] | None, None)
     if value is not None:
         method = value.get("quant_method") or value.get("producer", {}).get("name") or "unnamed"
+        names = ", ".join(Registry("quant", "nautiloid.ops.quant").names())
         raise InputError(
             "quantization_config.quant_method",
             method,
-            "no reader for this number format; use the checkpoint's bfloat16 release",
+            f"no checkpoint reader among the number formats ({names}); use the bfloat16 release",
         )
 
 
@@ -256,11 +258,11 @@ def require_same(config: ModelConfig, back: ModelConfig, model_type: str) -> Non
     """Check that what was written reads back as the same network.
 
     Raises:
-        Inexpressible: Names the first difference.
+        InexpressibleError: Names the first difference.
     """
 
     def refuse(field: str, value: object) -> None:
-        raise Inexpressible(field, value, f"{model_type} cannot express this")
+        raise InexpressibleError(field, value, f"{model_type} cannot express this")
 
     letters = config.mtp.pattern if config.mtp else ""
     back_letters = back.mtp.pattern if back.mtp else ""

@@ -58,7 +58,9 @@ class MTPLayer(nn.Module):
 
     def fuse(self, embedding_TD: Tensor, hidden_TD: Tensor) -> Tensor:
         """`eh_proj([enorm(e), hnorm(g)])`: embedding first."""
-        assert self.enorm is not None and self.hnorm is not None and self.eh_proj is not None
+        assert self.enorm is not None
+        assert self.hnorm is not None
+        assert self.eh_proj is not None
         return self.eh_proj(torch.cat([self.enorm(embedding_TD), self.hnorm(hidden_TD)], -1))
 
     def forward(self, u_TD: Tensor, ctx: Context) -> Tensor:

@@ -5,6 +5,7 @@ Suffixes: S sequences of one forward, T their new tokens, L keys of the longest 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -196,7 +197,7 @@ class StateView:
         self.run: tuple[int, int] | None = None
         starts = [f * size for f in firsts if f is not None]
         if len(starts) == len(firsts):
-            steps = {b - a for a, b in zip(starts, starts[1:], strict=False)}
+            steps = {b - a for a, b in itertools.pairwise(starts)}
             stride = steps.pop() if len(steps) == 1 else 0
             ends = starts[-1] + self.longest <= self.store.num_pages * size
             if len(starts) == 1 or (not steps and stride > 0 and ends):

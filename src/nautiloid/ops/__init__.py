@@ -1,0 +1,1 @@
+"""Operators: a plain reference each, and fast variants."""

@@ -15,7 +15,7 @@ from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.config import ModelConfig, MTPConfig
 from nautiloid.model.family import (
     Family,
-    Inexpressible,
+    InexpressibleError,
     Json,
     Keys,
     Stored,
@@ -179,7 +179,7 @@ class NemotronH(Family):
         used = config.pattern + (config.mtp.pattern if config.mtp else "")
         for letter in used:
             if letters[letter] not in BLOCK_KEYS:
-                raise Inexpressible("blocks", letter, "nemotron_h has no such block")
+                raise InexpressibleError("blocks", letter, "nemotron_h has no such block")
         data: Json = {
             **config.extra,
             "architectures": ["NemotronHForCausalLM"],
@@ -218,7 +218,7 @@ class NemotronH(Family):
 
     def _write_block(self, data: Json, block: BlockConfig, where: str) -> None:
         if isinstance(block, AttentionConfig) and block.attention_bias:
-            raise Inexpressible(
+            raise InexpressibleError(
                 f"{where} attention_bias", True, "transformers ignores it in nemotron_h"
             )
         names = BLOCK_KEYS[type(block).letter][1]

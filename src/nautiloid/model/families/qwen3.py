@@ -13,7 +13,7 @@ from nautiloid.model.blocks.mlp.config import MLPConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.family import (
     Family,
-    Inexpressible,
+    InexpressibleError,
     Json,
     Keys,
     Stored,
@@ -123,7 +123,7 @@ class Qwen3(Family):
             or first.rope is None
             or config.mtp
         ):
-            raise Inexpressible(
+            raise InexpressibleError(
                 "pattern", config.pattern, f"{self.model_type} alternates rope attention and MLP"
             )
         windows = [b.sliding_window for b in blocks if isinstance(b, AttentionConfig)]
@@ -161,7 +161,9 @@ class Qwen3(Family):
 
     def _write_mlps(self, blocks: list[BlockConfig]) -> Json:
         if not isinstance(blocks[0], MLPConfig):
-            raise Inexpressible("layer 1", type(blocks[0]).__name__, "qwen3 has dense MLPs only")
+            raise InexpressibleError(
+                "layer 1", type(blocks[0]).__name__, "qwen3 has dense MLPs only"
+            )
         return {"intermediate_size": blocks[0].intermediate_size}
 
     def layout(self, config: ModelConfig, *, per_expert: bool = True) -> list[Stored]:

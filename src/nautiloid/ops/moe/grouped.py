@@ -19,6 +19,8 @@ from nautiloid.ops.moe.reference import Activation, activate
 
 # below this many assignments the sort costs more than it saves
 FEW = 12
+# up to this many rows an expert, one batched product over all experts beats one product each
+THIN = 12
 
 
 class _Groups:
@@ -153,6 +155,40 @@ def _few(
     return out
 
 
+def _thin(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    up: Tensor,
+    down: Tensor,
+    gate: Tensor | None,
+    activation: Activation,
+) -> Tensor | None:
+    """A few rows for most experts, as batched products over all of them.
+
+    Decoding a batch is bound by reading weights; one batched product reads them on all cores.
+    None when too few experts are touched or one of them has many rows.
+    """
+    flat = experts_TK.reshape(-1)
+    counts = torch.bincount(flat, minlength=up.shape[0])
+    most = int(counts.max())
+    if most > THIN or 2 * int((counts > 0).sum()) < up.shape[0]:
+        return None
+    order = torch.argsort(flat, stable=True)
+    chosen = flat[order]
+    rank = torch.arange(flat.numel(), device=flat.device) - (counts.cumsum(0) - counts)[chosen]
+    slot = torch.empty_like(order)
+    slot[order] = chosen * most + rank
+    rows = x_TL.new_zeros(up.shape[0] * most, x_TL.shape[1])
+    rows[slot] = x_TL.repeat_interleave(experts_TK.shape[1], 0)
+    rows = rows.view(up.shape[0], most, -1)
+    h = torch.bmm(rows, up.transpose(1, 2))
+    g = None if gate is None else torch.bmm(rows, gate.transpose(1, 2))
+    y = torch.bmm(activate(h, g, activation), down.transpose(1, 2)).flatten(0, 1)
+    taken = y[slot].view(*experts_TK.shape, -1)
+    return (taken * weights_TK[..., None]).sum(1).to(x_TL.dtype)
+
+
 def experts(
     x_TL: Tensor,
     experts_TK: Tensor,
@@ -169,6 +205,11 @@ def experts(
     4.0
     """
     args = (x_TL, experts_TK, weights_TK, up_EML, down_ELM, gate_EML, activation)
-    if experts_TK.numel() <= FEW and not torch.is_grad_enabled():
-        return _few(*args)
+    if not torch.is_grad_enabled():
+        if experts_TK.numel() <= FEW:
+            return _few(*args)
+        if experts_TK.numel() <= THIN * up_EML.shape[0]:
+            thin = _thin(*args)
+            if thin is not None:
+                return thin
     return _Experts.apply(*args)  # type: ignore[return-value]

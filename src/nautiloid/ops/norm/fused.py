@@ -76,6 +76,9 @@ def rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     >>> rms_norm(torch.tensor([[3.0, 4.0]]), torch.ones(2), 0.0).tolist()
     [[0.8485281467437744, 1.1313708305358887]]
     """
+    if not torch.is_grad_enabled():
+        n, _ = _normalise(x_XD.to(wide(x_XD.dtype)), eps)
+        return n.mul_(weight_D).to(x_XD.dtype)
     return _RmsNorm.apply(x_XD, weight_D, eps)  # type: ignore[return-value]
 
 
@@ -87,4 +90,9 @@ def gated_group_norm(
     >>> gated_group_norm(torch.ones(1, 2), torch.ones(1, 2), torch.ones(2), 1, 0.0).tolist()
     [[1.0, 1.0]]
     """
+    if not torch.is_grad_enabled():
+        dtype = wide(z_XD.dtype)
+        v = F.silu(z_XD.to(dtype)).mul_(y_XD.to(dtype)).unflatten(-1, (groups, -1))
+        n, _ = _normalise(v, eps)
+        return n.flatten(-2).mul_(weight_D).to(z_XD.dtype)
     return _GatedGroupNorm.apply(y_XD, z_XD, weight_D, groups, eps)  # type: ignore[return-value]

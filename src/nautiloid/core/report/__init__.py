@@ -1,0 +1,1 @@
+"""Parts of reports (page, chart, table, samples) and the report of a run."""

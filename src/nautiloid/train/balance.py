@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from nautiloid.model.blocks.moe.config import MoEConfig
+from nautiloid.model.config import ModelConfig
+
 
 @torch.no_grad()
 def update_bias(bias_E: Tensor, counts_E: Tensor, rate: float) -> None:
@@ -26,12 +29,40 @@ def update_bias(bias_E: Tensor, counts_E: Tensor, rate: float) -> None:
 
 
 def update_biases(layers: Sequence[nn.Module], counts: Sequence[Tensor], rate: float) -> None:
-    """Apply `update_bias` to every MoE layer that has a bias; `counts` in the order of `layers`."""
-    assert len(layers) == len(counts), (len(layers), len(counts))
-    for layer, counts_E in zip(layers, counts, strict=True):
+    """Apply `update_bias` to every MoE layer that has a bias; `counts` in the order of `layers`.
+
+    Layers beyond the counts (MTP that is not trained) stay as they are.
+    """
+    assert len(layers) >= len(counts), (len(layers), len(counts))
+    for layer, counts_E in zip(layers, counts, strict=False):
         bias_E = layer.router.e_score_correction_bias
         if isinstance(bias_E, Tensor):
             update_bias(bias_E, counts_E, rate)
+
+
+def per_layer(config: ModelConfig, counts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Add up the counts of MTP depths that share one physical set of layers (specs/architecture 4.1).
+
+    Args:
+        config: Shape of the model.
+        counts: int64 [E] for each MoE layer in the order of execution: trunk, then every depth.
+
+    Returns:
+        One count for each physical MoE layer, in the order of `Decoder.moe_layers`.
+    """
+    trunk = sum(isinstance(block, MoEConfig) for block in config.layers())
+    folded, deeper = list(counts[:trunk]), counts[trunk:]
+    if config.mtp is None or not deeper:
+        return tuple(folded)
+    per_set = sum(isinstance(config.blocks[letter], MoEConfig) for letter in config.mtp.pattern)
+    for position, counts_E in enumerate(deeper):
+        depth, index = divmod(position, per_set)
+        at = trunk + min(depth, config.mtp.num_nextn_predict_layers - 1) * per_set + index
+        if at == len(folded):
+            folded.append(counts_E)
+        else:
+            folded[at] = folded[at] + counts_E
+    return tuple(folded)
 
 
 def max_vio(counts_E: Tensor) -> float:

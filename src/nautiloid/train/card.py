@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
+from nautiloid.data.source import Source
 from nautiloid.train.recipe import TrainRecipe
+
+_LICENCE_SAMPLES = 100
 
 
 def data_facts(recipe: TrainRecipe) -> list[dict[str, Any]]:
-    """Name, kind, weight, licence and fingerprint of every part of the data."""
+    """Name, kind, weight, licences and fingerprint of every part of the data."""
     facts: list[dict[str, Any]] = []
     for number, phase in enumerate(recipe.data.phases, 1):
         for part in phase.parts:
@@ -19,11 +23,17 @@ def data_facts(recipe: TrainRecipe) -> list[dict[str, Any]]:
                     "name": part.label,
                     "kind": part.source.kind,
                     "weight": part.weight,
-                    "licence": part.source.licence,
+                    "licences": _licences(part.source),
                     "fingerprint": part.source.fingerprint(),
                 }
             )
     return facts
+
+
+def _licences(source: Source) -> list[str]:
+    """Licences of the first samples, which stand for the rest."""
+    samples = islice(source.read(), _LICENCE_SAMPLES)
+    return sorted({sample.licence or source.licence or "not stated" for sample in samples})
 
 
 def model_card(recipe: TrainRecipe, provenance: Mapping[str, Any]) -> str:
@@ -31,7 +41,7 @@ def model_card(recipe: TrainRecipe, provenance: Mapping[str, Any]) -> str:
     figures: Mapping[str, Any] = provenance["figures"]
     trainer = recipe.trainer
     rows = "\n".join(
-        f"| {d['phase']} | {d['name']} | {d['kind']} | {d['weight']:g} | {d['licence'] or 'not stated'} | "
+        f"| {d['phase']} | {d['name']} | {d['kind']} | {d['weight']:g} | {', '.join(d['licences'])} | "
         f"`{d['fingerprint'][:12]}` |"
         for d in provenance["data"]
     )
@@ -51,7 +61,7 @@ the Nautiloid recipe `{provenance["kind"]}`{f" from `{recipe.init}`" if recipe.i
 
 {provenance["tokens"]:,} tokens of training data.
 
-| phase | part | source | weight | licence | fingerprint |
+| phase | part | source | weight | licences | fingerprint |
 |---|---|---|---|---|---|
 {rows}
 

@@ -45,7 +45,7 @@ class DistillRecipe(TrainRecipe):
         if teacher_folder is None:
             return
 
-        from nautiloid.model.checkpoint import load
+        from nautiloid.model.weights import load
         from nautiloid.train.distillation import DistillationLoss
         from nautiloid.train.session import Session
 
@@ -54,7 +54,7 @@ class DistillRecipe(TrainRecipe):
             recipe = replace(self, tokenizer=teacher_folder)
         session = Session(run, recipe)
         session.check_same_tokenizer(teacher_folder, "teacher")
-        teacher = load(teacher_folder, device=self.trainer.device, ops=self.ops)
+        teacher = load(teacher_folder, device=self.trainer.device, dtype="float32", ops=self.ops)
         session.train(
             DistillationLoss(
                 self.trainer.loss, teacher, session.model, self.distillation, session.byte_lengths

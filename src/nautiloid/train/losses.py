@@ -17,6 +17,7 @@ from nautiloid.data.batch import Batch
 from nautiloid.model.context import Context, Output
 from nautiloid.model.mtp import shift_within
 from nautiloid.ops.head import cross_entropy
+from nautiloid.train.balance import per_layer
 from nautiloid.train.config import LossConfig
 
 if TYPE_CHECKING:
@@ -154,16 +155,16 @@ class LanguageModelLoss:
         loss, figures = self.main(model, batch, output, weight_T, totals)
         for j, (targets_T, shifted_T) in enumerate(mtp_targets(batch, weight_T, depth)):
             head = cross_entropy(output.mtp[j], model.head_weight, targets_T, shifted_T)
-            share = head.ce / (totals.mtp_weights[j] * depth)
+            share = head.total / (totals.mtp_weights[j] * depth)
             loss = loss + self.config.mtp_weight * share
             figures["mtp_loss"] = figures.get("mtp_loss", torch.zeros_like(share)) + share.detach()
         counts: tuple[Tensor, ...] = ()
         if output.aux is not None and output.aux.counts:
-            counts = output.aux.counts
+            counts = per_layer(model.config, output.aux.counts)
             balance = output.aux.balance_loss / totals.num_batches
             if self.config.balance_weight:
                 loss = loss + self.config.balance_weight * balance
-            figures["balance_loss"] = balance.detach() / len(counts)
+            figures["balance_loss"] = balance.detach() / len(output.aux.counts)
         return Terms(loss, figures, counts)
 
     def main(
@@ -186,12 +187,13 @@ class LanguageModelLoss:
         head = cross_entropy(
             output.hidden_TD, model.head_weight, batch.targets_T, weight_T, z_loss=z_loss
         )
-        loss = head.ce / totals.weight  # its gradient holds that of the z-loss too
-        figures = {"loss": loss.detach()}
+        loss = head.total / totals.weight
+        ce_sum = head.total.detach() - head.z
+        figures = {"loss": ce_sum / totals.weight}
         if z_loss:
             figures["z_loss"] = head.z / totals.weight
         if totals.text_bytes:
-            figures["bits_per_byte"] = head.ce.detach() / (math.log(2) * totals.text_bytes)
+            figures["bits_per_byte"] = ce_sum / (math.log(2) * totals.text_bytes)
         return loss, figures
 
     def _depth(self, model: Decoder) -> int:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 from nautiloid.core.config import Recipe
 from nautiloid.core.errors import InputError
-from nautiloid.core.files import read_json
 from nautiloid.core.run import Run
 from nautiloid.data.loader import LoaderConfig
 from nautiloid.data.mixing import Mixture
 from nautiloid.data.source import Source
 from nautiloid.model.config import ModelConfig
-from nautiloid.model.family import family
+from nautiloid.model.folder import read_config
 from nautiloid.ops.config import OpsConfig
 from nautiloid.train.config import TrainerConfig
 from nautiloid.train.hook import Hook
@@ -64,10 +63,13 @@ class TrainRecipe(Recipe):
             raise InputError(
                 "init", self.init, "give either init (a folder) or model (a fresh one)"
             )
-        if self.tokenizer is None and self.init is None:
+        if self.tokenizer is None and not self._knows_tokenizer():
             raise InputError(
                 "tokenizer", None, "a fresh model needs a tokenizer: name a folder or train one"
             )
+
+    def _knows_tokenizer(self) -> bool:
+        return self.init is not None
 
     @property
     def tokens_per_step(self) -> int:
@@ -98,8 +100,7 @@ def starting_config(recipe: TrainRecipe) -> ModelConfig:
     if recipe.model is not None:
         return recipe.model
     assert recipe.init is not None
-    data = read_json(os.path.join(model_folder(recipe.init, "init"), "config.json"))
-    return family(data.get("model_type")).read_config(data)
+    return read_config(model_folder(recipe.init, "init"))
 
 
 def model_folder(path: str, field: str) -> str:

@@ -18,14 +18,21 @@ from nautiloid.core.types import Sample
 from nautiloid.data.loader import Loader
 from nautiloid.data.mixing import mix
 from nautiloid.data.tokenizer import Tokenizer
-from nautiloid.model.checkpoint import load, write_checkpoint
+from nautiloid.model.checkpoint import write_checkpoint
 from nautiloid.model.costs import parameters, train_flops_per_token
 from nautiloid.model.decoder import Decoder
+from nautiloid.model.weights import load
 from nautiloid.train.card import data_facts, model_card
 from nautiloid.train.hook import HookState
 from nautiloid.train.loop import Loop
 from nautiloid.train.losses import Objective
-from nautiloid.train.recipe import TokenizerConfig, TrainRecipe, check_process, model_folder
+from nautiloid.train.recipe import (
+    TokenizerConfig,
+    TrainRecipe,
+    check_process,
+    model_folder,
+    starting_config,
+)
 from nautiloid.train.trainer import Trainer
 
 log = logging.getLogger("nautiloid.train")
@@ -125,7 +132,7 @@ class Session:
             "kind": recorded.get("kind"),
             "recipe": recorded,
             "model": {"family": self.model.config.family, "pattern": self.model.config.pattern},
-            "parameters": parameters(self.model.config),
+            "parameters": parameters(self.model.config).total,
             "steps": trainer.steps_done,
             "skipped_steps": trainer.guard.skipped,
             "tokens": trainer.tokens_done,
@@ -138,6 +145,7 @@ class Session:
             tokenizer_folder=self.tokenizer_folder,
             provenance=provenance,
             card=model_card(self.recipe, provenance),
+            dtype=starting_config(self.recipe).dtype,
         )
         log.info("model written to %s", self.run.model)
         return figures
@@ -180,8 +188,11 @@ def _texts_of(sample: Sample) -> Iterator[str]:
 def _model(run: Run, recipe: TrainRecipe, tokenizer: Tokenizer) -> Decoder:
     if recipe.init is not None:
         model = load(
-            model_folder(recipe.init, "init"), device=recipe.trainer.device, ops=recipe.ops
-        ).float()
+            model_folder(recipe.init, "init"),
+            device=recipe.trainer.device,
+            dtype="float32",
+            ops=recipe.ops,
+        )
     else:
         assert recipe.model is not None
         config = replace(

@@ -222,7 +222,10 @@ class NemotronH(Family):
                 f"{where} attention_bias", True, "transformers ignores it in nemotron_h"
             )
         names = BLOCK_KEYS[type(block).letter][1]
-        data |= {f.name: getattr(block, f.name) for f in fields(block) if f.name in names}
+        values = {f.name: getattr(block, f.name) for f in fields(block) if f.name in names}
+        if values.get("moe_latent_size", 0) is None:
+            del values["moe_latent_size"]  # the published plain models have no such key
+        data |= values
 
     def layout(self, config: ModelConfig, *, per_expert: bool = True) -> list[Stored]:
         """Names of specs/architecture 2; MTP tensors keep their `mtp.` prefix."""

@@ -1,0 +1,1 @@
+"""Cached, batched generation."""

@@ -1,0 +1,399 @@
+"""Batched generation from one model: prompts in, completions out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nautiloid.core.errors import InputError
+from nautiloid.core.seed import Seed
+from nautiloid.core.types import Completion, Message, SamplingParams
+from nautiloid.data.tokenizer import Tokenizer
+from nautiloid.engine.cache import CachePool
+from nautiloid.engine.output import Output
+from nautiloid.engine.prompt import Prompt, check_params, encode_prompt
+from nautiloid.engine.request import Delta, Request
+from nautiloid.engine.runner import Runner
+from nautiloid.engine.sampler import Sampler
+from nautiloid.engine.scheduler import Scheduler
+from nautiloid.engine.thinking import ThinkingSpan
+from nautiloid.engine.weights import copy_weights
+from nautiloid.model.decoder import Decoder
+from nautiloid.model.weights import load
+
+log = logging.getLogger("nautiloid.engine")
+
+Tools = Sequence[Mapping[str, Any]]
+
+
+class Engine:
+    """Generates with a model, many requests at a time.
+
+    Args:
+        path_or_model: A checkpoint folder, or a model that is used as it is.
+        tokenizer: Replaces the folder's; without any, prompts are token ids.
+        max_batch: Most requests that run at a time; more wait in line.
+        memory_bytes: Cap on decoding states; None makes room for `max_batch` usual requests.
+        dtype: Of the weights loaded from a folder; None keeps the folder's.
+        seed: Root of the random numbers of requests without a seed of their own.
+        stop_ids: Ids that end every completion; None takes those of grammar and model.
+
+    Attributes:
+        version: Counts the weights; `load_weights` sets it.
+    """
+
+    def __init__(
+        self,
+        path_or_model: str | os.PathLike[str] | Decoder,
+        *,
+        tokenizer: Tokenizer | None = None,
+        max_batch: int = 32,
+        memory_bytes: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        seed: int = 0,
+        stop_ids: Sequence[int] | None = None,
+    ):
+        if max_batch < 1:
+            raise InputError("max_batch", max_batch, "use at least 1")
+        if isinstance(path_or_model, Decoder):
+            self.model = path_or_model
+        else:
+            folder = Path(path_or_model)
+            self.model = load(folder, device=device, dtype=dtype)
+            if tokenizer is None and (folder / "tokenizer.json").is_file():
+                tokenizer = Tokenizer.load(folder)
+        self.config = self.model.config
+        if tokenizer is not None and tokenizer.vocab_size > self.config.vocab_size:
+            raise InputError(
+                "tokenizer",
+                f"{tokenizer.vocab_size} ids",
+                f"the model knows {self.config.vocab_size}; use the tokenizer it was trained with",
+            )
+        self.tokenizer = tokenizer
+        self.renderer = tokenizer.renderer() if tokenizer else None
+        weight = self.model.head_weight
+        self.device = weight.device
+        self.pool = CachePool(
+            self.config,
+            max_batch=max_batch,
+            memory_bytes=memory_bytes,
+            device=self.device,
+            dtype=weight.dtype,
+        )
+        self.scheduler = Scheduler(self.pool)
+        self.runner = Runner(self.model, self.pool, self.device)
+        self.sampler = Sampler(self.device)
+        self.output = Output(self.config, tokenizer)
+        self.seed = Seed(seed)
+        self.stop_ids = frozenset(self._usual_stop_ids() if stop_ids is None else stop_ids)
+        self.version = 0
+        self.requests: dict[int, Request] = {}
+        self.finished: dict[int, Completion] = {}
+        # requests of `generate` and `stream`, which `step` does not report
+        self.owned: set[int] = set()
+        self.num_submitted = 0
+        self.is_paused = False
+        self.is_torn = False
+
+    @property
+    def max_context_tokens(self) -> int:
+        """Longest prompt and completion together."""
+        held = self.pool.most_tokens
+        longest = self.config.max_position_embeddings
+        return longest if held is None else min(longest, held)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        thinking: bool = True,
+        tools: Tools = (),
+    ) -> list[Completion]:
+        """Complete every prompt.
+
+        Args:
+            prompts: Texts, lists of ids or lists of messages, mixed as you like.
+            params: One for all prompts or one a prompt.
+            thinking: Whether the model thinks before it answers messages.
+            tools: Tool declarations shown with messages.
+
+        Returns:
+            `n` completions of the first prompt, then those of the second, and so on.
+
+        Raises:
+            InputError: A prompt or setting cannot be honoured; nothing was generated.
+        """
+        if isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int | Message)):
+            raise InputError("prompts", None, "give a list of prompts, one prompt inside a list")
+        each = (
+            [params or SamplingParams()] * len(prompts)
+            if not isinstance(params, Sequence)
+            else params
+        )
+        if len(each) != len(prompts):
+            raise InputError(
+                "params", len(each), f"give one, or one for each of {len(prompts)} prompts"
+            )
+        self._check_ready()
+        made = [
+            self._request(prompt, setting, index, thinking=thinking, tools=tools)
+            for prompt, setting in zip(prompts, each, strict=True)
+            for index in range(setting.n)
+        ]
+        for request in made:
+            self._enter(request, owned=True)
+        mine, done = {request.id for request in made}, dict[int, Completion]()
+        try:
+            while len(done) < len(made):
+                self._advance()
+                for request_id in mine.intersection(self.finished):
+                    done[request_id] = self.finished.pop(request_id)
+        finally:
+            for request in made:
+                self.abort(request.id)
+        return [done[request.id] for request in made]
+
+    def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        thinking: bool = True,
+        tools: Tools = (),
+    ) -> Iterator[Delta]:
+        """Complete one prompt piece by piece; the last piece carries the whole completion.
+
+        Closing the iterator early aborts the request.
+        """
+        self._check_ready()
+        request = self._single(prompt, params, thinking, tools)
+        if request.text is None and self.tokenizer is not None:
+            request.text = self.output.text(())
+        return self._deltas(request)
+
+    def submit(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        thinking: bool = True,
+        tools: Tools = (),
+    ) -> int:
+        """Put one request in line and return its id; `step` does the work."""
+        request = self._single(prompt, params, thinking, tools)
+        self._enter(request)
+        return request.id
+
+    def abort(self, request_id: int) -> Completion | None:
+        """Stop a request and free what it holds; None when there is no such request any more."""
+        self.owned.discard(request_id)
+        self.finished.pop(request_id, None)
+        request = self.requests.get(request_id)
+        if request is None:
+            return None
+        request.finish_reason = "abort"
+        return self._leave(request)
+
+    def step(self) -> dict[int, Completion]:
+        """Advance every running request by a token; what finished of those submitted, by id."""
+        self._advance()
+        reported = [i for i in self.finished if i not in self.owned]
+        return {request_id: self.finished.pop(request_id) for request_id in reported}
+
+    def score(
+        self, sequences: Sequence[Sequence[int]], *, temperature: float = 1.0
+    ) -> list[list[float]]:
+        """Log probability of each token given those before it, from the second token on.
+
+        Raises:
+            InputError: A sequence has fewer than two tokens, more than the model allows, or bad ids.
+        """
+        for ids in sequences:
+            if not 2 <= len(ids) <= self.config.max_position_embeddings:
+                most = self.config.max_position_embeddings
+                raise InputError("score", f"{len(ids)} tokens", f"give 2 to {most} tokens")
+            encode_prompt(ids, self.config, None, thinking=False, tools=())
+        with torch.inference_mode():
+            groups = _groups(sequences, self.scheduler.prefill_tokens)
+            return [row for group in groups for row in self.runner.score(group, temperature)]
+
+    def load_weights(self, stream: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Replace every weight; name, shape and dtype of each tensor are checked.
+
+        Raises:
+            InputError: Requests are running, or a tensor is unknown, missing or of another shape or
+                dtype; the engine then refuses to work until a whole set of weights has arrived.
+        """
+        if self.scheduler.running:
+            raise InputError(
+                "load_weights", f"{len(self.scheduler.running)} requests run", "pause first"
+            )
+        self.is_torn = True
+        copy_weights(self.model, stream)
+        self.is_torn = False
+        self.version = version
+
+    def facts(self) -> dict[str, Any]:
+        """What scores depend on beside prompts and sampling, for their provenance."""
+        return {
+            "engine": "nautiloid",
+            "grammar": self.tokenizer.grammar if self.tokenizer else None,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "max_batch": self.pool.num_slots,
+            "weights_version": self.version,
+        }
+
+    def pause(self) -> None:
+        """Take every running request out of the cache; its tokens stay, its states are computed anew."""
+        self.scheduler.preempt_all()
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.is_paused = False
+
+    def _check_ready(self) -> None:
+        if self.is_paused:
+            raise InputError("engine", "paused", "call resume first")
+        if self.is_torn:
+            raise InputError(
+                "engine", "its last load_weights failed", "load a whole set of weights"
+            )
+
+    def _request(
+        self, prompt: Prompt, params: SamplingParams, index: int, *, thinking: bool, tools: Tools
+    ) -> Request:
+        encoded = encode_prompt(prompt, self.config, self.tokenizer, thinking=thinking, tools=tools)
+        check_params(params, encoded, self.config, self.tokenizer)
+        room = self.max_context_tokens - len(encoded.ids)
+        if room < 1:
+            raise InputError(
+                "prompt", f"{len(encoded.ids)} tokens", f"use fewer than {self.max_context_tokens}"
+            )
+        self.num_submitted += 1
+        root = self.seed.child(self.num_submitted) if params.seed is None else Seed(params.seed)
+        span = None
+        if encoded.thinking and self.renderer is not None and self.renderer.opens_reasoning:
+            span = ThinkingSpan(
+                self.renderer.think_end_ids, params.thinking_budget_tokens, self.output.has_newline
+            )
+        return Request(
+            id=self.num_submitted,
+            prompt_ids=encoded.ids,
+            params=params,
+            seed=root.child(index).value,
+            stop_ids=self.stop_ids | frozenset(params.stop_token_ids),
+            max_tokens=min(params.max_tokens, room),
+            is_chat=encoded.is_chat,
+            thinking=encoded.thinking,
+            tools=tools,
+            text=self.output.text(params.stop) if params.stop else None,
+            span=span,
+        )
+
+    def _single(
+        self, prompt: Prompt, params: SamplingParams | None, thinking: bool, tools: Tools
+    ) -> Request:
+        params = params or SamplingParams()
+        if params.n != 1:
+            raise InputError("sampling.n", params.n, "submit and stream take one; use generate")
+        return self._request(prompt, params, 0, thinking=thinking, tools=tools)
+
+    def _enter(self, request: Request, *, owned: bool = False) -> None:
+        self.requests[request.id] = request
+        self.scheduler.add(request)
+        if owned:
+            self.owned.add(request.id)
+
+    def _advance(self) -> None:
+        self._check_ready()
+        with torch.inference_mode():
+            self.scheduler.admit()
+            self.scheduler.compact()
+            decodes = self.scheduler.decodes()
+            plan = self.scheduler.prefills()
+            if plan:
+                self._take(self.runner.prefill(plan), [request for request, _ in plan])
+            if decodes:
+                self._take(self.runner.decode(decodes), decodes)
+        for request in [r for r in self.scheduler.running.values() if r.finish_reason is not None]:
+            self.finished[request.id] = self._leave(request)
+
+    def _leave(self, request: Request) -> Completion:
+        self.scheduler.remove(request)
+        del self.requests[request.id]
+        return self.output.completion(request)
+
+    def _take(self, logits_BV: Tensor, requests: Sequence[Request]) -> None:
+        """Give every request whose tokens are all cached its next one."""
+        rows = [i for i, request in enumerate(requests) if request.num_cached == request.num_tokens]
+        if len(rows) < len(requests):
+            logits_BV, requests = logits_BV[rows], [requests[i] for i in rows]
+        if not requests:
+            return
+        for request, pick in zip(requests, self.sampler.pick(logits_BV, requests), strict=True):
+            if not request.ids:
+                request.version = self.version
+            if math.isfinite(pick.logprob):
+                request.append(pick.id, pick.logprob, pick.top)
+            else:
+                log.error(
+                    "request %d: logits are not finite after %d tokens",
+                    request.id,
+                    request.num_tokens,
+                )
+                request.finish_reason = "error"
+                assert request.lease is not None
+                self.pool.scrub(request.lease)
+
+    def _deltas(self, request: Request) -> Iterator[Delta]:
+        self._enter(request, owned=True)  # here, so that an iterator never started holds nothing
+        split = self.output.split(request)
+        sent = 0
+        try:
+            completion: Completion | None = None
+            while completion is None:
+                self._advance()
+                completion = self.finished.pop(request.id, None)
+                piece = request.text.take() if request.text else ""
+                reasoning, content = split.feed(piece, last=completion is not None)
+                if len(request.ids) > sent or completion:
+                    yield Delta(
+                        ids=tuple(request.ids[sent:]),
+                        logprobs=tuple(request.logprobs[sent:]),
+                        text=piece,
+                        reasoning=reasoning,
+                        content=content,
+                        completion=completion,
+                    )
+                    sent = len(request.ids)
+        finally:
+            self.abort(request.id)
+
+    def _usual_stop_ids(self) -> set[int]:
+        ids = set(self.config.eos_ids)
+        if self.tokenizer is not None and self.renderer is not None:
+            ids |= {*self.tokenizer.eos_ids, *self.renderer.stop_ids}
+        return ids
+
+
+def _groups(sequences: Sequence[Sequence[int]], most_tokens: int) -> Iterator[list[Sequence[int]]]:
+    """Consecutive sequences of at most so many tokens together, or a single longer one."""
+    group: list[Sequence[int]] = []
+    for ids in sequences:
+        if group and sum(map(len, group)) + len(ids) > most_tokens:
+            yield group
+            group = []
+        group.append(ids)
+    if group:
+        yield group

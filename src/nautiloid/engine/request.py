@@ -1,0 +1,114 @@
+"""One completion on its way through the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nautiloid.core.types import Completion, FinishReason, SamplingParams
+from nautiloid.engine.cache import Lease
+from nautiloid.engine.text import TextStream
+from nautiloid.engine.thinking import ThinkingSpan
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Request:
+    """Settings and progress of one completion.
+
+    Args:
+        seed: Root of the request's random numbers; they depend on it and the position only.
+        stop_ids: Ids that end the completion.
+        max_tokens: Limit on generated tokens, room in the context included.
+        is_chat: Whether the output is parsed by the grammar.
+        thinking: Whether it starts inside a thinking span.
+        text: Follows the text where stop strings or streaming need it.
+        span: Follows the thinking span; None when there is none.
+        lease: Its place in the cache while it runs.
+        num_cached: Tokens whose state is in the cache.
+        version: Weights that picked the first token.
+    """
+
+    id: int
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    seed: int
+    stop_ids: frozenset[int]
+    max_tokens: int
+    is_chat: bool = False
+    thinking: bool = False
+    tools: Sequence[Mapping[str, Any]] = ()
+    text: TextStream | None = None
+    span: ThinkingSpan | None = None
+    lease: Lease | None = None
+    num_cached: int = 0
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top_logprobs: list[Mapping[int, float]] = field(default_factory=list)
+    forced: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    version: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and generated tokens."""
+        return len(self.prompt_ids) + len(self.ids)
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens whose state the cache must be able to hold; the last one is never fed back."""
+        return len(self.prompt_ids) + self.max_tokens - 1
+
+    def uncached(self, count: int) -> Sequence[int]:
+        """The next `count` tokens to run through the model."""
+        start, prompt = self.num_cached, len(self.prompt_ids)
+        if start >= prompt:
+            return self.ids[start - prompt : start - prompt + count]
+        return [
+            *self.prompt_ids[start : start + count],
+            *self.ids[: max(0, start + count - prompt)],
+        ]
+
+    def append(self, token_id: int, logprob: float, top: Mapping[int, float] | None) -> None:
+        """Take a generated token and find out whether it is the last one."""
+        is_forced = bool(self.span and self.span.forced)
+        if is_forced:
+            self.forced.append(len(self.ids))
+        self.ids.append(token_id)
+        self.logprobs.append(logprob)
+        if top is not None:
+            self.top_logprobs.append(top)
+        if token_id in self.stop_ids and not is_forced:
+            self.finish_reason = "stop"
+            return
+        if self.text is not None:
+            self.text.push(token_id)
+            if self.text.is_stopped:
+                self.finish_reason = "stop"
+                return
+        if self.span is not None:
+            self.span.advance(self.ids)
+        if len(self.ids) >= self.max_tokens:
+            self.finish_reason = "length"
+
+    @property
+    def text_ids(self) -> list[int]:
+        """Generated ids without the stop id."""
+        if self.ids and self.finish_reason == "stop" and self.ids[-1] in self.stop_ids:
+            return self.ids[:-1]
+        return self.ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of a streamed completion; the pieces of each field joined give the whole.
+
+    `completion` is the whole, parsed, and comes with the last piece.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    reasoning: str
+    content: str
+    completion: Completion | None = None

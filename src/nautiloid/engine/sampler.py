@@ -1,0 +1,124 @@
+"""From logits to tokens: every request has its own settings and its own random numbers.
+
+Suffixes: B rows of the batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nautiloid.core.types import SamplingParams
+from nautiloid.engine.request import Request
+from nautiloid.ops.sampling import filter_logits, sample
+
+MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The next token of one request; `logprob` is NaN when its logits were not finite."""
+
+    id: int
+    logprob: float
+    top: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sampling settings of a batch, kept while the batch stays the same.
+
+    Args:
+        tensors: Temperature, top-k, top-p and min-p, each [B].
+    """
+
+    request_ids: tuple[int, ...]
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor]
+    is_greedy: bool
+
+    @classmethod
+    def of(
+        cls,
+        params: Sequence[SamplingParams],
+        device: torch.device,
+        request_ids: tuple[int, ...] = (),
+    ) -> Settings:
+        """Collect the settings in order."""
+        return cls(
+            request_ids,
+            (
+                torch.tensor([p.temperature for p in params], device=device),
+                torch.tensor([p.top_k for p in params], device=device),
+                torch.tensor([p.top_p for p in params], device=device),
+                torch.tensor([p.min_p for p in params], device=device),
+            ),
+            all(p.temperature == 0 for p in params),
+        )
+
+
+class Sampler:
+    """Picks the next token of every row."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.settings: Settings | None = None
+
+    def pick(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[Pick]:
+        """Sample, or take the token that a thinking budget forces."""
+        request_ids = tuple(request.id for request in requests)
+        settings = self.settings
+        if settings is None or settings.request_ids != request_ids:
+            settings = self.settings = Settings.of(
+                [r.params for r in requests], self.device, request_ids
+            )
+        if settings.is_greedy:
+            # what `sample` returns for such rows, without sorting and cumulating
+            best_B, ids_B = logits_BV.max(-1)
+            logprob_B = best_B - logits_BV.logsumexp(-1)
+        else:
+            draws = [uniform(request.seed, len(request.ids)) for request in requests]
+            uniforms_B = torch.tensor(draws, dtype=torch.float64, device=self.device)
+            ids_B, logprob_B = sample(logits_BV, *settings.tensors, uniforms_B)
+        ids, logprobs = ids_B.tolist(), logprob_B.tolist()
+        picks = list[Pick]()
+        for row, request in enumerate(requests):
+            pick = Pick(ids[row], logprobs[row])
+            if request.span is not None and request.span.forced and math.isfinite(pick.logprob):
+                token_id = request.span.forced[0]
+                pick = Pick(
+                    token_id, float(torch.log_softmax(logits_BV[row].float(), -1)[token_id])
+                )
+            if request.params.logprobs and math.isfinite(pick.logprob):
+                pick = Pick(pick.id, pick.logprob, top_logprobs(logits_BV[row], request.params))
+            picks.append(pick)
+        return picks
+
+
+def top_logprobs(logits_V: Tensor, params: SamplingParams) -> dict[int, float]:
+    """The most likely ids and their log probabilities in the distribution that is sampled from.
+
+    Like the sampled token's, those of a greedy request come from the plain softmax; tokens that
+    the filters exclude are left out.
+    """
+    logits_BV = logits_V[None]
+    if params.temperature > 0:
+        logits_BV = filter_logits(logits_BV, *Settings.of([params], logits_V.device).tensors)
+    values, ids = logits_BV[0].log_softmax(-1).topk(params.logprobs)
+    pairs = zip(ids.tolist(), values.tolist(), strict=True)
+    return {token_id: value for token_id, value in pairs if value > -math.inf}
+
+
+def uniform(seed: int, position: int) -> float:
+    """The number in [0, 1) that a request draws at a position (SplitMix64, 53 bits).
+
+    >>> uniform(1, 0) == uniform(1, 0) != uniform(1, 1)
+    True
+    """
+    z = (seed + (position + 1) * 0x9E3779B97F4A7C15) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +32,9 @@ from nautiloid.ops.quant import quant
 class Embedding(nn.Module):
     """Token embeddings, unscaled."""
 
-    def __init__(self, vocabulary: int, d: int, **where: object):
+    def __init__(self, vocabulary: int, d: int, **where: Any):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocabulary, d, **where))  # type: ignore[arg-type]
+        self.weight = nn.Parameter(torch.empty(vocabulary, d, **where))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Rows of the table."""
@@ -44,7 +45,7 @@ class Layer(nn.Module):
     """One pre-norm residual block: `x + mixer(norm(x))`."""
 
     def __init__(
-        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: object, **where: object
+        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: Any, **where: Any
     ):
         super().__init__()
         d, eps = config.hidden_size, config.layer_norm_epsilon

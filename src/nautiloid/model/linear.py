@@ -7,6 +7,7 @@ one place.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +35,10 @@ class FormatMixin:
 class Linear(nn.Module, FormatMixin):
     """`x W^T + b`; weights are allocated and left uninitialised."""
 
-    def __init__(self, inputs: int, outputs: int, *, has_bias: bool = False, **where: object):
+    def __init__(self, inputs: int, outputs: int, *, has_bias: bool = False, **where: Any):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, **where))  # type: ignore[arg-type]
-        self.bias = nn.Parameter(torch.empty(outputs, **where)) if has_bias else None  # type: ignore[arg-type]
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, **where))
+        self.bias = nn.Parameter(torch.empty(outputs, **where)) if has_bias else None
 
     def forward(self, x_XD: Tensor) -> Tensor:
         """Apply the map to the last dim."""
@@ -60,13 +61,13 @@ class Segments(nn.Module, FormatMixin):
     """
 
     def __init__(
-        self, inputs: int, rows: Mapping[str, int], *, has_bias: bool = False, **where: object
+        self, inputs: int, rows: Mapping[str, int], *, has_bias: bool = False, **where: Any
     ):
         super().__init__()
         self.rows = dict(rows)
-        whole = torch.empty(sum(rows.values()), inputs, **where)  # type: ignore[arg-type]
+        whole = torch.empty(sum(rows.values()), inputs, **where)
         for name, weight in zip(rows, whole.split(list(rows.values())), strict=True):
-            bias = torch.empty(rows[name], **where) if has_bias else None  # type: ignore[arg-type]
+            bias = torch.empty(rows[name], **where) if has_bias else None
             self.add_module(name, Segment(weight, bias))
 
     def forward(self, x_XD: Tensor) -> Tensor:
@@ -79,12 +80,12 @@ class Segments(nn.Module, FormatMixin):
 class Experts(nn.Module, FormatMixin):
     """Stacked weights of the routed experts: up (and gate) [E, M, L], down [E, L, M]."""
 
-    def __init__(self, count: int, width: int, inputs: int, *, is_gated: bool, **where: object):
+    def __init__(self, count: int, width: int, inputs: int, *, is_gated: bool, **where: Any):
         super().__init__()
         up = (count, width, inputs)
-        self.gate_proj = nn.Parameter(torch.empty(up, **where)) if is_gated else None  # type: ignore[arg-type]
-        self.up_proj = nn.Parameter(torch.empty(up, **where))  # type: ignore[arg-type]
-        self.down_proj = nn.Parameter(torch.empty(count, inputs, width, **where))  # type: ignore[arg-type]
+        self.gate_proj = nn.Parameter(torch.empty(up, **where)) if is_gated else None
+        self.up_proj = nn.Parameter(torch.empty(up, **where))
+        self.down_proj = nn.Parameter(torch.empty(count, inputs, width, **where))
 
     def operands(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Up, down and gate as the products see them."""
@@ -95,12 +96,12 @@ class Experts(nn.Module, FormatMixin):
 class RMSNorm(nn.Module):
     """Scale of an RMSNorm; the block calls the operator with it."""
 
-    def __init__(self, size: int, eps: float, rms_norm: object, **where: object):
+    def __init__(self, size: int, eps: float, rms_norm: Any, **where: Any):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, **where))  # type: ignore[arg-type]
+        self.weight = nn.Parameter(torch.empty(size, **where))
         self.eps = eps
         self.rms_norm = rms_norm
 
     def forward(self, x_XD: Tensor) -> Tensor:
         """Normalise the last dim."""
-        return self.rms_norm(x_XD, self.weight, self.eps)  # type: ignore[operator]
+        return self.rms_norm(x_XD, self.weight, self.eps)

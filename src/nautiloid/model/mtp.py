@@ -6,6 +6,7 @@ Suffixes: T tokens, D hidden size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class MTPLayer(nn.Module):
     """One inner block; the first also fuses embedding and hidden, the last also normalises."""
 
     def __init__(
-        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: object, **where: object
+        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: Any, **where: Any
     ):
         super().__init__()
         assert config.mtp is not None
@@ -72,7 +73,7 @@ class MTPLayer(nn.Module):
 class MTP(nn.Module):
     """The physical sets of MTP layers, applied as often as there are token rows."""
 
-    def __init__(self, config: ModelConfig, ops: OpsConfig, rms_norm: object, **where: object):
+    def __init__(self, config: ModelConfig, ops: OpsConfig, rms_norm: Any, **where: Any):
         super().__init__()
         assert config.mtp is not None
         self.size = len(config.mtp.pattern)

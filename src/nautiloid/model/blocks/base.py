@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ class Block(nn.Module, Generic[ConfigT]):
     """
 
     def __init__(
-        self, config: ConfigT, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+        self, config: ConfigT, d: int, eps: float, ops: OpsConfig, layer: str, **where: Any
     ):
         super().__init__()
         self.config = config
@@ -42,7 +42,7 @@ class Block(nn.Module, Generic[ConfigT]):
 
 
 def build_block(
-    config: BlockConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+    config: BlockConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: Any
 ) -> Block[BlockConfig]:
     """Build the module that lives beside the config: `block.py` of the same folder."""
     package = type(config).__module__.rpartition(".")[0]

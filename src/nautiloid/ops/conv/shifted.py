@@ -66,7 +66,7 @@ class _Rows:
 
 class _ConvSilu(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -132,7 +132,7 @@ def conv_silu(
     [0.731, 1.762, 1.762]
     """
     rows = _Rows(lengths, weight_CK.shape[1] - 1, x_TC.device)
-    return _ConvSilu.apply(x_TC, weight_CK, bias_C, initial_SLC, rows)  # type: ignore[return-value]
+    return _ConvSilu.apply(x_TC, weight_CK, bias_C, initial_SLC, rows)
 
 
 def conv_silu_step(

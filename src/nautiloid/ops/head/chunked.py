@@ -39,7 +39,7 @@ def _wide(x: Tensor) -> torch.dtype:
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -105,7 +105,7 @@ def cross_entropy(
     1.3863
     """
     chunk = chunk_tokens or _chunk_tokens(weight_VD.shape[0])
-    total, z = _CrossEntropy.apply(  # type: ignore[misc]
+    total, z = _CrossEntropy.apply(
         hidden_TD, weight_VD, targets_T, weight_T, z_loss, chunk, torch.is_grad_enabled()
     )
     return HeadLoss(total, z.detach())
@@ -115,7 +115,7 @@ class _LogProbs(torch.autograd.Function):
     """Log probability and entropy; the backward recomputes the logits of each chunk."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
     ) -> tuple[Tensor, Tensor]:
         wide = _wide(hidden)
@@ -166,12 +166,12 @@ def logprobs(
     (-1.3863, 1.3863)
     """
     chunk = chunk_tokens or _chunk_tokens(weight_VD.shape[0])
-    return _LogProbs.apply(hidden_TD, weight_VD, targets_T, temperature, chunk)  # type: ignore[return-value]
+    return _LogProbs.apply(hidden_TD, weight_VD, targets_T, temperature, chunk)
 
 
 class _KL(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -241,7 +241,7 @@ def kl(
     0.0
     """
     chunk = chunk_tokens or _chunk_tokens(weight_VD.shape[0])
-    return _KL.apply(  # type: ignore[return-value]
+    return _KL.apply(
         hidden_TD,
         weight_VD,
         teacher_hidden_TC,

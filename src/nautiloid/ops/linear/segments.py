@@ -40,7 +40,7 @@ def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, fused: Tensor, *weights: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, fused: Tensor, *weights: Tensor) -> Tensor:
         ctx.save_for_backward(x, fused)
         ctx.rows = [w.shape[0] for w in weights]
         return F.linear(x, fused)
@@ -72,4 +72,4 @@ def segmented_linear(
         return torch.cat(parts, -1)
     if not torch.is_grad_enabled():
         return F.linear(x_XD, fused)
-    return _Fused.apply(x_XD, fused, *weights)  # type: ignore[return-value]
+    return _Fused.apply(x_XD, fused, *weights)

@@ -62,7 +62,7 @@ def _combine(y_AL: Tensor, inverse: Tensor, top_k: int) -> Tensor:
 
 class _Experts(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         experts: Tensor,
@@ -120,7 +120,7 @@ class _Experts(torch.autograd.Function):
         for e, i, j in groups.runs:
             torch.mm(dh[i:j], up[e], out=dx_A[i:j])
             torch.mm(dh[i:j].t(), x_A[i:j], out=d_up[e])
-            if dg is not None and d_gate is not None:
+            if dg is not None and gate is not None and d_gate is not None:
                 dx_A[i:j].addmm_(dg[i:j], gate[e])
                 torch.mm(dg[i:j].t(), x_A[i:j], out=d_gate[e])
         dx = _combine(dx_A, inverse, ctx.top_k)
@@ -212,4 +212,4 @@ def experts(
             thin = _thin(*args)
             if thin is not None:
                 return thin
-    return _Experts.apply(*args)  # type: ignore[return-value]
+    return _Experts.apply(*args)

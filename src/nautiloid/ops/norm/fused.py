@@ -30,7 +30,7 @@ def _normalise_backward(dn: Tensor, n: Tensor, r: Tensor) -> Tensor:
 
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         n, r = _normalise(x.to(wide(x.dtype)), eps)
         ctx.save_for_backward(n, r, weight)
         ctx.dtype = x.dtype
@@ -48,7 +48,7 @@ class _RmsNorm(torch.autograd.Function):
 
 class _GatedGroupNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
         dtype = wide(z.dtype)
         yw, zw = y.to(dtype), z.to(dtype)
         v = F.silu(zw).mul_(yw).unflatten(-1, (groups, -1))
@@ -79,7 +79,7 @@ def rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     if not torch.is_grad_enabled():
         n, _ = _normalise(x_XD.to(wide(x_XD.dtype)), eps)
         return n.mul_(weight_D).to(x_XD.dtype)
-    return _RmsNorm.apply(x_XD, weight_D, eps)  # type: ignore[return-value]
+    return _RmsNorm.apply(x_XD, weight_D, eps)
 
 
 def gated_group_norm(
@@ -95,4 +95,4 @@ def gated_group_norm(
         v = F.silu(z_XD.to(dtype)).mul_(y_XD.to(dtype)).unflatten(-1, (groups, -1))
         n, _ = _normalise(v, eps)
         return n.flatten(-2).mul_(weight_D).to(z_XD.dtype)
-    return _GatedGroupNorm.apply(y_XD, z_XD, weight_D, groups, eps)  # type: ignore[return-value]
+    return _GatedGroupNorm.apply(y_XD, z_XD, weight_D, groups, eps)

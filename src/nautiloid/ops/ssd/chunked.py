@@ -122,7 +122,7 @@ def _carry_backward(
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         dt: Tensor,
@@ -254,7 +254,7 @@ def ssd(
     if longest < chunk:
         chunk = max(16, -(-longest // 16) * 16)
     layout = Layout(lengths, chunk, x_THP.device)
-    return _Scan.apply(x_THP, dt_TH, A_H, B_TGN, C_TGN, D_H, initial_SHPN, layout)  # type: ignore[return-value]
+    return _Scan.apply(x_THP, dt_TH, A_H, B_TGN, C_TGN, D_H, initial_SHPN, layout)
 
 
 def ssd_step(

@@ -5,6 +5,8 @@ Suffixes: T tokens, S sequences, D hidden size, Q query heads, V key/value heads
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +81,7 @@ class Attention(Block[AttentionConfig]):
         eps: float,
         ops: OpsConfig,
         layer: str,
-        **where: object,
+        **where: Any,
     ):
         super().__init__(config, d, eps, ops, layer)
         self.qkv = Segments(d, config.segments, has_bias=config.attention_bias, **where)
@@ -89,7 +91,7 @@ class Attention(Block[AttentionConfig]):
             self.k_norm = RMSNorm(config.head_dim, eps, rms_norm, **where)
         self.sinks = None
         if config.has_sinks:
-            self.sinks = nn.Parameter(torch.empty(config.num_attention_heads, **where))  # type: ignore[arg-type]
+            self.sinks = nn.Parameter(torch.empty(config.num_attention_heads, **where))
         self.o_proj = Linear(config.segments["q"], d, has_bias=config.attention_bias, **where)
         self.mix = AttentionMix(config, ops, layer)
 

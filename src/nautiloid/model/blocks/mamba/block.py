@@ -6,6 +6,8 @@ P head width, G groups, N state size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,20 +33,20 @@ class ConvSegment(nn.Module):
 class Conv(nn.Module):
     """Convolution weights, stored per segment x, B, C."""
 
-    def __init__(self, rows: dict[str, int], taps: int, *, has_bias: bool, **where: object):
+    def __init__(self, rows: dict[str, int], taps: int, *, has_bias: bool, **where: Any):
         super().__init__()
         total = sum(rows.values())
         sizes = list(rows.values())
-        weights = torch.empty(total, taps, **where).split(sizes)  # type: ignore[arg-type]
-        biases = torch.empty(total, **where).split(sizes) if has_bias else [None] * len(rows)  # type: ignore[arg-type]
+        weights = torch.empty(total, taps, **where).split(sizes)
+        biases = torch.empty(total, **where).split(sizes) if has_bias else [None] * len(rows)
         for name, weight, bias in zip(rows, weights, biases, strict=True):
             self.add_module(name, ConvSegment(weight, bias))
 
     def fused(self) -> tuple[Tensor, Tensor | None]:
         """Taps [C, K] and bias [C] of all segments."""
         parts: list[ConvSegment] = list(self.children())  # type: ignore[arg-type]
-        weights = [p.weight for p in parts]
-        biases = [p.bias for p in parts if p.bias is not None]
+        weights: list[Tensor] = [p.weight for p in parts]
+        biases: list[Tensor] = [p.bias for p in parts if p.bias is not None]
         if not torch.is_grad_enabled():
             weight = fused_view(weights)
             bias = fused_view(biases) if biases else None
@@ -147,7 +149,7 @@ class Mamba(Block[MambaConfig]):
     """Input projection, `MambaMix`, output projection."""
 
     def __init__(
-        self, config: MambaConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+        self, config: MambaConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: Any
     ):
         super().__init__(config, d, eps, ops, layer)
         segments = config.segments
@@ -155,9 +157,9 @@ class Mamba(Block[MambaConfig]):
         conv_rows = {name: segments[name] for name in ("x", "B", "C")}
         self.conv = Conv(conv_rows, config.conv_kernel, has_bias=config.use_conv_bias, **where)
         heads = config.mamba_num_heads
-        self.dt_bias = nn.Parameter(torch.empty(heads, **where))  # type: ignore[arg-type]
-        self.A_log = nn.Parameter(torch.empty(heads, **where))  # type: ignore[arg-type]
-        self.D = nn.Parameter(torch.empty(heads, **where))  # type: ignore[arg-type]
+        self.dt_bias = nn.Parameter(torch.empty(heads, **where))
+        self.A_log = nn.Parameter(torch.empty(heads, **where))
+        self.D = nn.Parameter(torch.empty(heads, **where))
         self.norm = RMSNorm(config.inner, eps, None, **where)
         self.out_proj = Linear(config.inner, d, has_bias=config.use_bias, **where)
         self.mix = MambaMix(config, eps, ops, layer)

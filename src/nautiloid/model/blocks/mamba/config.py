@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from nautiloid.model.blocks.config import BlockConfig, Flops, StateSpec, TensorSpec, block, require
+from nautiloid.model.blocks.config import (
+    BlockConfig,
+    Flops,
+    Placement,
+    StateSpec,
+    TensorSpec,
+    block,
+    require,
+)
 
 
 @block("mamba")
@@ -71,7 +79,13 @@ class MambaConfig(BlockConfig):
 
     def tensors(self, d: int) -> dict[str, TensorSpec]:
         """Stored per segment, so that any split is a plain shard."""
-        placement = {"z": "heads", "x": "heads", "B": "groups", "C": "groups", "dt": "heads"}
+        placement: dict[str, Placement] = {
+            "z": "heads",
+            "x": "heads",
+            "B": "groups",
+            "C": "groups",
+            "dt": "heads",
+        }
         specs: dict[str, TensorSpec] = {}
         for name, rows in self.segments.items():
             specs[f"in_proj.{name}.weight"] = TensorSpec((rows, d), placement[name])

@@ -5,6 +5,8 @@ Suffixes: T tokens, D hidden size.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from nautiloid.model.blocks.base import Block
@@ -26,7 +28,7 @@ class FeedForward(nn.Module):
         *,
         is_gated: bool,
         has_bias: bool,
-        **where: object,
+        **where: Any,
     ):
         super().__init__()
         self.activation: Activation = activation
@@ -44,7 +46,7 @@ class MLP(Block[MLPConfig], FeedForward):
     """The dense block: one `FeedForward`."""
 
     def __init__(
-        self, config: MLPConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+        self, config: MLPConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: Any
     ):
         FeedForward.__init__(
             self,

@@ -5,6 +5,8 @@ Suffixes: T tokens, D hidden size, L expert input width, E experts, K experts a 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,9 +23,9 @@ from nautiloid.ops.config import OpsConfig
 class Router(nn.Module):
     """Scores of all experts, in float32, and the correction bias that steers the choice."""
 
-    def __init__(self, experts: int, d: int, *, has_bias: bool, **where: object):
+    def __init__(self, experts: int, d: int, *, has_bias: bool, **where: Any):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(experts, d, **where))  # type: ignore[arg-type]
+        self.weight = nn.Parameter(torch.empty(experts, d, **where))
         dtype = norm.wide(self.weight.dtype)
         bias = torch.zeros(experts, dtype=dtype, device=self.weight.device) if has_bias else None
         self.register_buffer("e_score_correction_bias", bias)
@@ -40,7 +42,7 @@ class ExpertsMix(nn.Module):
 
     def __init__(self, config: MoEConfig, ops: OpsConfig):
         super().__init__()
-        self.activation = config.mlp_hidden_act
+        self.activation: moe.reference.Activation = config.mlp_hidden_act
         self.experts = moe.pick(ops.experts)
 
     def forward(
@@ -60,7 +62,7 @@ class MoE(Block[MoEConfig]):
     """Router, routed experts (behind the latent projections if any), shared expert."""
 
     def __init__(
-        self, config: MoEConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: object
+        self, config: MoEConfig, d: int, eps: float, ops: OpsConfig, layer: str, **where: Any
     ):
         super().__init__(config, d, eps, ops, layer)
         self.router = Router(

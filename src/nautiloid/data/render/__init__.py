@@ -1,0 +1,1 @@
+"""Chat grammars: one file each, a renderer with its parser and its Jinja template."""

@@ -44,7 +44,7 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str) -> 
             cls,
             args=list(argv),
             prog=prog,
-            description=description,
+            description=description.strip(),
             config=(tyro.conf.FlagCreatePairsOff,),
         )
 

@@ -54,7 +54,9 @@ def rows_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
         is_number = all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(name, justify="right" if is_number and rows else "left")
+        table.add_column(
+            name, justify="right" if is_number and rows else "left", no_wrap=index == 0
+        )
     for row in rows:
         table.add_row(*(escape(f"{v:,}" if isinstance(v, int) else plain(v)) for v in row))
     return table

@@ -123,7 +123,7 @@ def _decode(annotation: Any, data: Any, path: str) -> Any:
         pairs = cast(Mapping[Any, Any], data).items()
         return {_key(args[0], k, where): _decode(args[1], v, f"{path}.{k}") for k, v in pairs}
     try:
-        return _adapter(annotation).validate_python(data)
+        return _adapter(cast(object, annotation)).validate_python(data)
     except ValidationError as error:
         message = error.errors()[0]["msg"].lower().removeprefix("input should be ")
         raise InputError(where, cast(object, data), f"expected {message}") from None

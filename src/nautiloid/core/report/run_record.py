@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -92,7 +91,7 @@ def read_record(folder: Path) -> RunRecord:
         done=_object(folder / "done.json") if (folder / "done.json").is_file() else None,
         provenance=_object(folder / "model" / "provenance.json"),
         manifest=_object(folder / "model" / "manifest.json"),
-        results=tuple(_results(folder)),
+        results=_results(folder),
     )
 
 
@@ -129,6 +128,7 @@ def _object(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], data) if isinstance(data, dict) else {}
 
 
-def _results(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted((folder / "results").glob("*.json")):
-        yield cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+def _results(folder: Path) -> tuple[dict[str, Any], ...]:
+    path = folder / "results.json"
+    data = read_json(path) if path.is_file() else None
+    return tuple(cast(list[dict[str, Any]], data)) if isinstance(data, list) else ()

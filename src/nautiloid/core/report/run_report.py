@@ -18,6 +18,7 @@ VERBS = {
     "train.pretrain": "pretraining",
     "train.sft": "supervised tuning",
     "train.distill": "distillation",
+    "eval.recipe": "evaluation",
 }
 
 
@@ -62,7 +63,7 @@ def _overview(records: Sequence[RunRecord]) -> list[Section]:
     ]
     header = ("run", "what", "time", "steps", "tokens", "training loss", "held-out loss", "state")
     sections = [Section("overview", "Overview", "", table(header, rows))]
-    results = [result for record in records for result in record.results]
+    results = [(record.name, result) for record in records for result in record.results]
     if results:
         body = join(scores(results), chats(results))
         sections.append(Section("scores", "What it can do", "on problems it never saw", body))
@@ -73,7 +74,7 @@ def run_section(record: RunRecord, anchor: str, *, has_results: bool = True) -> 
     """Everything about one run; its scores may stand elsewhere."""
     state = "finished" if record.done is not None else "not finished"
     lead = f"{VERBS.get(record.kind, record.kind)}, {state}, {record.path.name}"
-    results = record.results if has_results else ()
+    results = [(record.name, r) for r in record.results] if has_results else []
     parts = (
         tiles(_key_figures(record)),
         scores(results),

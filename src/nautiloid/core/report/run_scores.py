@@ -7,44 +7,69 @@ from typing import Any
 
 from nautiloid.core.report.html import Html, join, tag
 from nautiloid.core.report.samples import sample, samples
-from nautiloid.core.report.table import bar, table
+from nautiloid.core.report.table import bar, number, table
 
 Result = Mapping[str, Any]
 MAX_SAMPLES = 4
 
 
-def scores(results: Sequence[Result]) -> Html:
-    """A table of accuracies, levels below their benchmark; empty without results."""
+def scores(results: Sequence[tuple[str, Result]]) -> Html:
+    """A table of accuracies by run, benchmark, thinking mode and level; empty without results."""
     rows: list[tuple[object, ...]] = []
-    for result in results:
-        thinking = {True: "on", False: "off"}.get(result.get("thinking", ""), "")
-        title = str(result.get("benchmark", ""))
-        rows.append((title, thinking, "all", result.get("count", ""), _accuracy(result)))
-        for level, part in dict(result.get("levels", {})).items():
-            rows.append(("", "", level, part.get("count", ""), _accuracy(part)))
+    for run, result in results:
+        name = (run, str(result["benchmark"]), _mode(result))
+        levels: Mapping[str, Result] = result.get("levels", {})
+        overall: Result = result["overall"]
+        tokens = number(round(float(result.get("mean_tokens", 0.0)), 1))
+        label = "all" if len(levels) > 1 else next(iter(levels), "all")
+        rows.append((*name, label, int(overall["count"]), _accuracy(overall), tokens))
+        if len(levels) > 1:
+            rows += [
+                ("", "", "", level, int(part["count"]), _accuracy(part), "")
+                for level, part in levels.items()
+            ]
     if not rows:
         return Html("")
-    header = ("benchmark", "thinking", "level", "problems", "accuracy")
+    header = ("run", "benchmark", "thinking", "level", "problems", "accuracy", "tokens an answer")
     return join(tag("h3", "Held-out accuracy"), table(header, rows))
 
 
-def _accuracy(result: Mapping[str, Any]) -> Html:
-    accuracy = float(result.get("accuracy", 0.0))
-    error = result.get("stderr")
-    text = f"{100 * accuracy:.1f} %"
-    return bar(accuracy, f"{text} \u00b1 {100 * float(error):.1f}" if error is not None else text)
-
-
-def chats(results: Sequence[Result]) -> Html:
-    """Some conversations of each result; empty without any."""
+def chats(results: Sequence[tuple[str, Result]]) -> Html:
+    """Some problems and answers of each result, spread over levels and verdicts; empty without any."""
     boxes: list[Html] = []
-    for result in results:
-        mode = {True: "thinking on", False: "thinking off"}.get(result.get("thinking", ""), "")
-        for item in list(result.get("samples", []))[:MAX_SAMPLES]:
-            note = ", ".join(
-                str(t) for t in (result.get("benchmark", ""), item.get("level", ""), mode) if t
+    for run, result in results:
+        for item in _chosen(result.get("samples", [])):
+            note = f"{run}: {result['benchmark']}, level {item['level']}, thinking {_mode(result)}"
+            turns = (
+                {"role": "user", "content": item["prompt"]},
+                {"role": "assistant", "content": item["content"], "reasoning": item["reasoning"]},
             )
-            boxes.append(sample(note, item.get("messages", []), reward=item.get("reward")))
+            boxes.append(sample(note, turns, reward=float(item["score"])))
     if not boxes:
         return Html("")
     return join(tag("h3", "Sample chats"), samples(boxes))
+
+
+def _mode(result: Result) -> str:
+    return "on" if result.get("thinking") else "off"
+
+
+def _accuracy(estimate: Result) -> Html:
+    mean = float(estimate["mean"])
+    text = f"{100 * mean:.1f} %"
+    if "interval" in estimate:
+        low, high = estimate["interval"]
+        text += f"  ({100 * low:.1f} to {100 * high:.1f})"
+    return bar(mean, text)
+
+
+def _chosen(answers: Sequence[Result]) -> list[Result]:
+    """The first of every level and verdict, then the next ones."""
+    seen: set[tuple[object, bool]] = set()
+    first: list[Result] = []
+    rest: list[Result] = []
+    for answer in answers:
+        key = (answer["level"], float(answer["score"]) > 0)
+        (rest if key in seen else first).append(answer)
+        seen.add(key)
+    return (first + rest)[:MAX_SAMPLES]

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from nautiloid.core.errors import InputError
 from nautiloid.core.seed import Seed
 from nautiloid.data.encoding import Encoded, Encoder
-from nautiloid.data.mixing import Mixture, Stream, mix, phase_ends
+from nautiloid.data.mixing import Mixture, mix, phase_ends
 from nautiloid.data.prefetch import Prefetch
 from nautiloid.data.source import Source
+from nautiloid.data.stream import Stream
 from nautiloid.data.window import Row, Window, make_batch, pack_rows
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ class Loader:
         return self
 
     def __next__(self) -> Batch:
-        rows = self._take(self.config.rows_per_batch * self._world_size)
+        try:
+            rows = self._take(self.config.rows_per_batch * self._world_size)
+        except Exception:
+            self.close()  # a failed iterator would look like the end of the data to the next call
+            raise
         if not rows:
             raise StopIteration
         first = self._rank * self.config.rows_per_batch

@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalIterable=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -10,9 +13,10 @@ from nautiloid.core.config import from_json, to_json
 from nautiloid.core.errors import InputError
 from nautiloid.core.seed import Seed
 from nautiloid.core.types import Sample
-from nautiloid.data.mixing import Mixture, Part, Phase, Stream, mix
+from nautiloid.data.mixing import Mixture, Part, Phase, mix
 from nautiloid.data.source import Source
 from nautiloid.data.sources.text import Text
+from nautiloid.data.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)

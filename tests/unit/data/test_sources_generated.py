@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalIterable=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
 import ast
 import sys
 from itertools import islice

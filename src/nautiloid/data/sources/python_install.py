@@ -75,7 +75,7 @@ class PythonInstall(Source):
     def _documents(self) -> Iterator[Sample]:
         licences = _licences()
         seen: set[bytes] = set()
-        for name, path in _modules():
+        for name, path, top in _modules():
             text = _read(path, self.max_file_bytes)
             if text is None:
                 continue
@@ -88,7 +88,7 @@ class PythonInstall(Source):
             tree = _parse(text)
             if tree is None:
                 continue
-            licence = licences.get(path.relative_to(_root_of(path)).parts[0], None)
+            licence = licences.get(top, self.licence)
             for kind in self.which:
                 document = text if kind == "sources" else docstrings(name, tree)
                 if len(document) >= self.min_chars:
@@ -96,7 +96,7 @@ class PythonInstall(Source):
                         id=f"{name}:{kind}",
                         source=self.kind,
                         text=document,
-                        licence=licence or self.licence,
+                        licence=licence,
                         meta={"module": name, "part": kind},
                     )
 
@@ -142,24 +142,22 @@ def _roots() -> list[Path]:
     return list(dict.fromkeys(Path(paths[key]) for key in ("stdlib", "purelib", "platlib")))
 
 
-def _root_of(path: Path) -> Path:
-    return max((root for root in _roots() if path.is_relative_to(root)), key=lambda r: len(r.parts))
-
-
-def _modules() -> list[tuple[str, Path]]:
-    """Dotted names and files of all modules, ordered by the hash of the name."""
-    found: dict[str, Path] = {}
-    for root in _roots():
+def _modules() -> list[tuple[str, Path, str]]:
+    """Dotted name, file and top-level entry of all modules, ordered by the hash of the name."""
+    found: dict[str, tuple[str, str]] = {}
+    for root in map(str, _roots()):
         for folder, folders, names in os.walk(root):
             # sorted, so that which of two modules of one name counts does not depend on the disk
             folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and f.isidentifier())
-            relative = Path(folder).relative_to(root).parts
+            packages = folder[len(root) :].split(os.sep)[1:]
             for name in names:
                 if name.endswith(".py") and name[:-3].isidentifier():
-                    last = () if name == "__init__.py" else (name[:-3],)
-                    found.setdefault(".".join((*relative, *last)), Path(folder, name))
+                    last = [] if name == "__init__.py" else [name[:-3]]
+                    path = os.path.join(folder, name)
+                    found.setdefault(".".join(packages + last), (path, [*packages, name][0]))
     found.pop("", None)
-    return sorted(found.items(), key=lambda item: hashlib.blake2b(item[0].encode()).digest())
+    ordered = sorted(found, key=lambda name: hashlib.blake2b(name.encode()).digest())
+    return [(name, Path(found[name][0]), found[name][1]) for name in ordered]
 
 
 def _share(name: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,7 @@ class Engine:
         *,
         thinking: bool = True,
         tools: Tools = (),
-    ) -> Iterator[Delta]:
+    ) -> Generator[Delta, None, None]:
         """Complete one prompt piece by piece; the last piece carries the whole completion.
 
         Closing the iterator early aborts the request.
@@ -356,7 +356,7 @@ class Engine:
                 assert request.lease is not None
                 self.pool.scrub(request.lease)
 
-    def _deltas(self, request: Request) -> Iterator[Delta]:
+    def _deltas(self, request: Request) -> Generator[Delta, None, None]:
         self._enter(request, owned=True)  # here, so that an iterator never started holds nothing
         split = self.output.split(request)
         sent = 0

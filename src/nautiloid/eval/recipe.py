@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nautiloid.core.config import Recipe
 from nautiloid.core.errors import InputError
@@ -12,6 +11,7 @@ from nautiloid.core.files import write_json
 from nautiloid.core.run import Run
 from nautiloid.core.types import SamplingParams
 from nautiloid.eval.benchmark import Benchmark
+from nautiloid.train.recipe import TrainRecipe, model_folder
 
 
 @Recipe.registry("eval.recipe")
@@ -20,7 +20,8 @@ class EvalRecipe(Recipe):
     """Scores a model folder; writes `results.json` and prints a table.
 
     Args:
-        model: Folder with weights and tokenizer.
+        model: Folder with weights and tokenizer, or of a finished run.
+        model_recipe: Trains the model into `training/` of the run folder where `model` is None.
         benchmarks: What it is scored on.
         count: Problems a benchmark.
         modes: Thinking modes, each scored on its own.
@@ -29,7 +30,8 @@ class EvalRecipe(Recipe):
         dtype: Of the weights; None keeps the folder's.
     """
 
-    model: str
+    model: str | None = None
+    model_recipe: TrainRecipe | None = None
     benchmarks: tuple[Benchmark, ...]
     count: int = 500
     modes: tuple[Literal["on", "off"], ...] = ("on", "off")
@@ -39,6 +41,8 @@ class EvalRecipe(Recipe):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
     def __post_init__(self) -> None:
+        if self.model is None and self.model_recipe is None:
+            raise InputError("model", None, "name the folder of a model, or give model_recipe")
         if not self.benchmarks:
             raise InputError("benchmarks", None, "name at least one")
         if not self.modes:
@@ -51,7 +55,7 @@ class EvalRecipe(Recipe):
         """How much is generated at most."""
         longest = [(self.sampling or b.sampling).max_tokens for b in self.benchmarks]
         return {
-            "model": self.model,
+            "model": self.model or "trained first",
             "benchmarks": ", ".join(b.name for b in self.benchmarks),
             "problems": f"{self.count} each, thinking {' and '.join(self.modes)}",
             "most tokens generated": f"{sum(longest) * self.count * len(self.modes):,}",
@@ -61,8 +65,9 @@ class EvalRecipe(Recipe):
         """Score every benchmark in every mode."""
         if run.is_done:
             return
-        if not Path(self.model).is_dir():
-            raise InputError("model", self.model, "no such folder; name a trained model")
+        folder = self._folder(run)
+        if folder is None:
+            return
         import torch
 
         from nautiloid.engine.engine import Engine
@@ -71,11 +76,14 @@ class EvalRecipe(Recipe):
         from nautiloid.eval.table import print_results
 
         dtype = getattr(torch, self.dtype) if self.dtype else None
-        engine = Engine(self.model, max_batch=self.max_batch, device=self.device, dtype=dtype)
+        engine = Engine(folder, max_batch=self.max_batch, device=self.device, dtype=dtype)
         policy = EnginePolicy(engine)
         results: list[Result] = []
+        figures: dict[str, float] = {}
         for benchmark in self.benchmarks:
             for mode in self.modes:
+                if run.should_stop.is_set():
+                    return
                 result = run_benchmark(
                     benchmark,
                     policy,
@@ -83,15 +91,22 @@ class EvalRecipe(Recipe):
                     thinking=mode == "on",
                     seed=run.seed,
                     params=self.sampling,
-                    facts={"model": self.model, **engine.facts()},
+                    facts={"model": folder, **engine.facts()},
                 )
                 results.append(result)
-                run.metrics.write("benchmark", 0, {f"{benchmark.name}/{mode}": result.accuracy})
+                figures[f"{benchmark.name}/{mode}"] = result.accuracy
+        run.metrics.write("benchmark", 0, figures)
         write_json(run.path / "results.json", [result.to_json() for result in results])
         print_results(results)
-        run.finish(**{key: value for result in results for key, value in _figures(result).items()})
+        run.finish(**figures)
 
-
-def _figures(result: Any) -> dict[str, float]:
-    mode = "on" if result.thinking else "off"
-    return {f"{result.benchmark}/{mode}": result.accuracy}
+    def _folder(self, run: Run) -> str | None:
+        """The model folder; None when its training was interrupted."""
+        if self.model is not None:
+            return model_folder(self.model, "model")
+        assert self.model_recipe is not None
+        inner = Run.open(run.path / "training", self.model_recipe)
+        inner.should_stop = run.should_stop
+        if not inner.is_done:
+            self.model_recipe.run(inner)
+        return str(inner.model) if inner.is_done else None

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from nautiloid.core.seed import Seed
 from nautiloid.data.tokenizer import Tokenizer
@@ -13,14 +12,14 @@ TEXTS = ["What is 12 + 7 - 5? The answer is a number.\nSort these: 3, 17 and 45.
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return Tokenizer.train(TEXTS, 352)
+    return Tokenizer.train(TEXTS, 340)
 
 
 @pytest.fixture(scope="session")
-def config(tokenizer):
+def config():
     return replace(
         preset("debug"),
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=352,  # some more rows than the tokenizer has ids
         hidden_size=64,
         pattern="ME*-M*",
         max_position_embeddings=512,
@@ -31,7 +30,6 @@ def config(tokenizer):
 
 @pytest.fixture(scope="session")
 def model(config):
-    torch.manual_seed(0)
     model = Decoder(config)
     model.init_weights(Seed(1))
     return model

@@ -1,0 +1,110 @@
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from nautiloid.core.types import SamplingParams
+from nautiloid.engine.chat import Chat, chat
+from nautiloid.engine.engine import Engine
+from nautiloid.model.checkpoint import write_checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(model, tokenizer, tmp_path_factory):
+    root = tmp_path_factory.mktemp("chat")
+    tokenizer.save(root / "tokenizer")
+    path = root / "model"
+    write_checkpoint(path, model, tokenizer_folder=root / "tokenizer", provenance={}, card="x")
+    return path
+
+
+@pytest.fixture
+def session(model, tokenizer):
+    engine = Engine(model, tokenizer=tokenizer, max_batch=1)
+    console = Console(file=io.StringIO(), width=100)
+    return Chat(engine, console, SamplingParams(temperature=0, max_tokens=8))
+
+
+def said(session):
+    text = session.console.file.getvalue()
+    session.console.file.truncate(0)
+    session.console.file.seek(0)
+    return text
+
+
+def test_commands_change_the_settings(session, tmp_path):
+    for line in ("/think off", "/budget 5", "/system Be brief.", "hello", "/help"):
+        assert session.read(line)
+    assert not session.thinking
+    assert session.params.thinking_budget_tokens == 5
+    assert [m.role for m in session.messages] == ["system", "user", "assistant"]
+    assert session.messages[2].reasoning is None
+    assert "/think on|off" in said(session)
+    assert session.read(f"/save {tmp_path / 'talk.json'}")
+    saved = json.loads((tmp_path / "talk.json").read_text())["messages"]
+    assert [m["role"] for m in saved] == ["system", "user", "assistant"]
+    assert session.read("/budget off")
+    assert session.read("/reset")
+    assert session.read("/system")
+    assert session.messages == []
+    assert session.params.thinking_budget_tokens is None
+    assert not session.read("/quit")
+
+
+def test_reasoning_and_content_are_shown(session):
+    session.params = SamplingParams(temperature=0, max_tokens=30, thinking_budget_tokens=3)
+    session.read("What is 1 + 2?")
+    turn = session.turns[-1]
+    text = said(session)
+    assert turn.reasoning
+    assert turn.content
+    assert text.find(turn.reasoning[:2]) < text.find(turn.content[:2])
+    session.read("And 3?")
+    assert len(session.turns) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/fly", "/fly: no such command"),
+        ("/think maybe", "/think: maybe"),
+        ("/budget -1", "/budget: -1"),
+    ],
+)
+def test_mistakes_are_explained_and_change_nothing(session, line, message):
+    before = (session.thinking, session.params)
+    assert session.read(line)
+    assert message in said(session)
+    assert (session.thinking, session.params) == before
+
+
+def test_chat_reads_lines_of_a_model_folder(folder):
+    console = Console(file=io.StringIO(), width=100)
+    chat(
+        folder,
+        params=SamplingParams(temperature=0, max_tokens=4),
+        lines=["hello", "", "/quit", "never"],
+        console=console,
+    )
+    assert "never" not in console.file.getvalue()
+
+
+def test_chat_works_piped(folder):
+    code = (
+        "import sys; from nautiloid.engine.chat import chat; "
+        "from nautiloid.core.types import SamplingParams; "
+        "chat(sys.argv[1], params=SamplingParams(temperature=0, max_tokens=4))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        input="hello\n/think off\nhello\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "thinking off" in result.stdout
+    assert result.stderr == ""

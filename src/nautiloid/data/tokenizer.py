@@ -228,7 +228,7 @@ class Tokenizer:
         for token, i in self._backend.get_vocab(with_added_tokens=True).items():
             if i in self._special_ids:
                 spelled[i] = token.encode()
-            elif is_byte_level:
+            elif is_byte_level and byte_of.keys() >= set(token):
                 spelled[i] = bytes(byte_of[character] for character in token)
             elif _SPELLED_BYTE.fullmatch(token):
                 spelled[i] = bytes.fromhex(token[3:5])
@@ -280,13 +280,6 @@ class Tokenizer:
 
 _SPELLED_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
-
-
-def _byte_of_character() -> dict[str, int]:
-    """The alphabet of byte-level vocabularies: printable Latin-1 is itself, the rest lies from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = (b for b in range(256) if b not in printable)
-    return {chr(b): b for b in printable} | {chr(0x100 + n): b for n, b in enumerate(others)}
 
 
 def _content(token: Any) -> str:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -70,7 +72,8 @@ pieces = st.sampled_from(
     ]
 )
 text = st.one_of(st.lists(pieces, max_size=8).map("".join), st.text(max_size=6))
-text = text.filter(lambda t: "think>" not in t and "<s>" not in t and "/think" not in t)
+SPECIAL = re.compile(r"<(unk|/?s|/?think|/?tool_call|\|im_(start|end)\||SPECIAL_\d+)>|/(no_)?think")
+text = text.filter(lambda t: not SPECIAL.search(t))
 name = st.sampled_from(["add", "find_file", "x1"])
 value = st.one_of(
     text, st.integers(), st.booleans(), st.none(), st.lists(text, max_size=2), st.just({"k": [1.5]})
@@ -141,7 +144,7 @@ def write(template, messages, tools, **options):
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_template_and_renderer_agree(grammar, tokenizers, templates, data):
     tokenizer, template = tokenizers[grammar], templates[grammar]
@@ -177,13 +180,15 @@ def test_template_and_renderer_agree(grammar, tokenizers, templates, data):
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_prompt_is_a_prefix_of_the_final_turn(grammar, tokenizers, data):
     renderer = tokenizers[grammar].renderer()
     messages, declared = data.draw(conversations()), data.draw(tools)
     mode = data.draw(st.sampled_from(["on", "off", "budget"]))
     budget = data.draw(st.integers(0, 6)) if mode == "budget" else None
+    if mode == "budget":  # a prompt never cuts what an earlier turn of the loop already thought
+        messages = [*(replace(m, reasoning=None) for m in messages[:-1]), messages[-1]]
     rendered = renderer.render(messages, declared, mode=mode, budget_tokens=budget)
     has_reasoning = bool((messages[-1].reasoning or "").strip())
     if mode != "off" and not has_reasoning:

@@ -38,7 +38,7 @@ several lines
 </tool_call>
 
 Rules for calls:
-- Keep to the format above exactly: one <function=...> block inside one <tool_call> block.
+- Keep to the nested format above exactly; each call has its own pair of outer tags.
 - Give every required parameter.
 - You may reason or explain before a call, but write nothing after it.
 - If no function fits, answer in the usual way and do not mention functions."""

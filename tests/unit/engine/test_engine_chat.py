@@ -82,14 +82,14 @@ def test_mistakes_are_explained_and_change_nothing(session, line, message):
 
 
 def test_chat_reads_lines_of_a_model_folder(folder):
-    console = Console(file=io.StringIO(), width=100)
+    shown = io.StringIO()
     chat(
         folder,
         params=SamplingParams(temperature=0, max_tokens=4),
         lines=["hello", "", "/quit", "never"],
-        console=console,
+        console=Console(file=shown, width=100),
     )
-    assert "never" not in console.file.getvalue()
+    assert "never" not in shown.getvalue()
 
 
 def test_chat_works_piped(folder):

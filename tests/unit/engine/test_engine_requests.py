@@ -45,7 +45,9 @@ def test_two_thousand_random_operations_leak_nothing(config, tokenizer):
             alive[engine.submit(prompt, params)] = params
         elif what < 0.5 and alive:
             request_id = draw.choice(list(alive))
-            assert engine.abort(request_id).finish_reason == "abort"
+            stopped = engine.abort(request_id)
+            assert stopped is not None
+            assert stopped.finish_reason == "abort"
             assert engine.abort(request_id) is None
             del alive[request_id]
         elif what < 0.52:
@@ -56,8 +58,9 @@ def test_two_thousand_random_operations_leak_nothing(config, tokenizer):
             for request_id, done in engine.step().items():
                 assert len(done.ids) <= alive.pop(request_id).max_tokens
                 finished += 1
-        used = [r.lease.slot for r in engine.scheduler.running.values()]
-        assert len(used) + len(engine.pool.free_slots) == engine.pool.num_slots
+        leases = [r.lease for r in engine.scheduler.running.values()]
+        assert None not in leases
+        assert len(leases) + len(engine.pool.free_slots) == engine.pool.num_slots
     while alive:
         for request_id in engine.step():
             del alive[request_id]
@@ -71,6 +74,7 @@ def test_abort_frees_a_place_for_the_next_in_line(model):
     engine.step()
     assert list(engine.scheduler.running) == [first]
     stopped = engine.abort(first)
+    assert stopped is not None
     assert stopped.finish_reason == "abort"
     assert len(stopped.ids) == 1
     engine.step()
@@ -222,5 +226,6 @@ def test_bad_requests_reach_their_caller_only(model, tokenizer):
         return await asyncio.gather(good, bad, return_exceptions=True)
 
     good, bad = asyncio.run(ask())
+    assert not isinstance(good, BaseException)
     assert len(good.ids) == 12
     assert isinstance(bad, InputError)

@@ -81,18 +81,18 @@ def test_the_hook_measures_on_its_steps_and_at_the_end(folder, tmp_path):
     assert from_json(Hook, to_json(hook)) == hook
     recipe = EvalRecipe(name="e", model=str(folder), benchmarks=(SumsBenchmark(),))
     run = Run.open(tmp_path / "run", recipe)
+    state = HookState(
+        run=run,
+        model=load(folder),
+        tokenizer=Tokenizer.load(folder),
+        tokenizer_folder=folder,
+        step=0,
+        num_steps=4,
+        figures={},
+    )
     for step in range(1, 5):
-        state = HookState(
-            run=run,
-            model=load(folder),
-            tokenizer=Tokenizer.load(folder),
-            tokenizer_folder=folder,
-            step=step,
-            num_steps=4,
-            figures={},
-        )
-        hook.on_step(state)
-    hook.on_end(state)
+        hook.on_step(replace(state, step=step))
+    hook.on_end(replace(state, step=4))
     lines = list(read_metrics(run.metrics.path, "benchmark"))
     assert [line["step"] for line in lines] == [2, 4]
     assert all(line["sums/on"] == line["sums/off"] == 0.0 for line in lines)

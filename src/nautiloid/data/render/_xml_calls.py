@@ -13,9 +13,10 @@ from nautiloid.data.render.base import Tools, functions, json_text, strict_json
 
 # The bounded gap keeps prose that only mentions the tag from being taken for a call.
 CALL_START = re.compile(r"<tool_call>\s{0,64}<function=")
-_HEAD = re.compile(r"<tool_call>\s{0,64}<function=([^>\n]+)>\s*")
-_PARAMETER = re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>\s*", re.DOTALL)
-_TAIL = re.compile(r"</function>\s*(?:</tool_call>|$)")
+_HEAD = re.compile(r"<tool_call>\s{0,64}<function=([^>\n]+)>")
+_PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>\n?")
+_PARAMETER_END = "</parameter>"
+_TAIL = re.compile(r"\s*</function>\s*(?:</tool_call>|$)")
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _ORDER = ("null", "integer", "number", "boolean", "object", "array")
 
@@ -77,8 +78,12 @@ def read_calls(text: str, tools: Tools) -> tuple[str, tuple[ToolCall, ...]]:
         schema = schemas.get(head[1], {})
         at = head.end()
         while (parameter := _PARAMETER.match(text, at)) is not None:
-            arguments[parameter[1]] = convert(parameter[2], schema.get(parameter[1]))
-            at = parameter.end()
+            end = text.find(_PARAMETER_END, parameter.end())
+            if end < 0:
+                return content, tuple(calls)
+            value = text[parameter.end() : end].removesuffix("\n")
+            arguments[parameter[1]] = convert(value, schema.get(parameter[1]))
+            at = end + len(_PARAMETER_END)
         tail = _TAIL.match(text, at)
         if tail is None:
             continue

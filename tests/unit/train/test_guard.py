@@ -18,7 +18,9 @@ def test_bad_steps_are_skipped_and_counted():
 def test_too_many_in_a_row_end_the_run_with_a_remedy():
     guard = Guard(max_bad_steps=2)
     guard.admits(6, math.nan, 1.0)
-    with pytest.raises(InputError, match=r"step 7: loss nan.*2 such steps in a row: lower trainer.optim.lr"):
+    with pytest.raises(
+        InputError, match=r"step 7: loss nan.*2 such steps in a row: lower trainer.optim.lr"
+    ):
         guard.admits(7, math.nan, 1.0)
 
 

@@ -35,7 +35,9 @@ def test_matches_the_formula_and_spares_vectors_from_decay(model):
         grads(model, t)
         for n, p in model.named_parameters():
             decay = 0.5 if p.ndim > 1 else 0.0
-            expected[n] = reference_step(expected[n][0], p.grad.double(), *expected[n][1:], t, 0.1, decay)
+            expected[n] = reference_step(
+                expected[n][0], p.grad.double(), *expected[n][1:], t, 0.1, decay
+            )
         optimizer.step(0.1)
     for n, p in model.named_parameters():
         torch.testing.assert_close(p.detach().double(), expected[n][0], atol=1e-5, rtol=1e-5)
@@ -58,7 +60,9 @@ def test_groups_and_frozen_parameters(model):
 
 
 def test_a_glob_without_match_is_refused(model):
-    with pytest.raises(InputError, match=r"trainer.optim.trainable: nothing.\*: matches no parameter"):
+    with pytest.raises(
+        InputError, match=r"trainer.optim.trainable: nothing.\*: matches no parameter"
+    ):
         AdamW(model, AdamWConfig(trainable=("nothing.*",)))
 
 

@@ -51,7 +51,10 @@ def test_decay_never_cuts_into_the_warmup():
         (lambda: AdamWConfig(lr=0.0), "trainer.optim.lr"),
         (lambda: AdamWConfig(betas=(0.9, 1.0)), "trainer.optim.betas"),
         (lambda: TrainerConfig(num_steps=0), "trainer.num_steps"),
-        (lambda: TrainerConfig(num_steps=5, schedule=ScheduleConfig(warmup_steps=6)), "trainer.schedule.warmup_steps"),
+        (
+            lambda: TrainerConfig(num_steps=5, schedule=ScheduleConfig(warmup_steps=6)),
+            "trainer.schedule.warmup_steps",
+        ),
     ],
 )
 def test_bad_settings_name_their_field(make, field):

@@ -33,7 +33,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib import metadata
 
-        return metadata.version("nautiloid")
+        try:
+            return metadata.version("nautiloid")
+        except metadata.PackageNotFoundError:  # run from a source tree that is not installed
+            return "0+source"
     for public, module in _HOMES:
         if public == name:
             return getattr(importlib.import_module(module), name)

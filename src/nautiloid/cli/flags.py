@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Generator, Sequence
 from typing import TypeVar
@@ -14,7 +15,9 @@ from nautiloid.core.errors import InputError
 
 T = TypeVar("T")
 
-FRAME = "|+-\u2502\u2500\u256d\u256e\u2570\u256f "
+RULE = frozenset("-+\u2500\u256d\u256e\u2570\u256f ")
+WIDE = "2000"
+SIDES = "|\u2502 "
 CLEARER = (
     (
         r"^Error parsing (--\S+): invalid literal for int\(\) with base 10: (.*)$",
@@ -39,7 +42,7 @@ CLEARER = (
 
 def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str) -> T:
     """Build a dataclass of options; `--help` prints and leaves with status 0."""
-    with _one_line_errors():
+    with _one_line_errors(argv):
         return tyro.cli(
             cls,
             args=list(argv),
@@ -51,7 +54,7 @@ def parse(cls: type[T], argv: Sequence[str], *, prog: str, description: str) -> 
 
 def parse_known(cls: type[T], argv: Sequence[str], *, prog: str) -> tuple[T, list[str]]:
     """Build a dataclass of options and return it with the arguments that are not its own."""
-    with _one_line_errors():
+    with _one_line_errors(argv):
         return tyro.cli(
             cls,
             args=list(argv),
@@ -67,7 +70,7 @@ def override(default: T, argv: Sequence[str], *, prog: str, description: str) ->
 
     Unions and open unions keep the class they have in `default`; booleans take True or False.
     """
-    with _one_line_errors():
+    with _one_line_errors(argv):
         return tyro.cli(
             type(default),
             args=list(argv),
@@ -79,8 +82,12 @@ def override(default: T, argv: Sequence[str], *, prog: str, description: str) ->
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Generator[None, None, None]:
+def _one_line_errors(argv: Sequence[str]) -> Generator[None, None, None]:
     captured = io.StringIO()
+    columns = os.environ.get("COLUMNS")
+    wide = not {"-h", "--help"} & set(argv)
+    if wide:
+        os.environ["COLUMNS"] = WIDE  # tyro breaks lines, and then words, at the terminal's width
     try:
         with contextlib.redirect_stderr(captured):
             yield
@@ -88,6 +95,11 @@ def _one_line_errors() -> Generator[None, None, None]:
         if not leave.code:
             raise
         raise InputError(condense(captured.getvalue())) from None
+    finally:
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+        elif wide:
+            del os.environ["COLUMNS"]
 
 
 def condense(box: str) -> str:
@@ -97,16 +109,17 @@ def condense(box: str) -> str:
     'model.hidden_size: 0: use at least 1'
     """
     paragraphs: list[list[str]] = [[]]
-    for line in box.splitlines()[1:]:
-        text = line.strip().strip(FRAME).strip()
-        if text:
-            paragraphs[-1].append(text)
-        else:
+    for line in box.splitlines()[1:]:  # the first is a title
+        text = line.strip(SIDES)
+        if set(text) <= RULE:
             paragraphs.append([])
-    said = " ".join(paragraphs[0])
+        else:
+            paragraphs[-1].append(text)
+    paragraphs = [paragraph for paragraph in paragraphs if paragraph]
+    said = " ".join(paragraphs[0]) if paragraphs else "the arguments are wrong"
     for pattern, clearer in CLEARER:
         said = re.sub(pattern, clearer, said)
     for paragraph in paragraphs[1:]:
-        if paragraph and paragraph[0].startswith("Perhaps you meant") and len(paragraph) > 1:
+        if paragraph[0].startswith("Perhaps you meant") and len(paragraph) > 1:
             return f"{said}; did you mean {paragraph[1].split()[0]}?"
     return said

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from nautiloid.cli import flags
+from nautiloid.core.errors import InputError
 
 TEXT = """
 One self-contained HTML page about one or several runs: loss and throughput, expert load, scores,
@@ -38,6 +39,8 @@ class ReportOptions:
 def main(argv: Sequence[str], *, verbose: bool) -> int:
     """Run the verb."""
     options = flags.parse(ReportOptions, argv, prog="nautiloid report", description=TEXT)
+    if not options.runs:
+        raise InputError("nautiloid report", None, "name a run folder")
     from nautiloid.core.report.run_report import write_report
 
     out = options.out or options.runs[0] / "report.html"

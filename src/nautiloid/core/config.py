@@ -165,12 +165,11 @@ def _decode_open(annotation: type[Open], data: Any, path: str) -> Any:
     fields = dict(cast(Mapping[str, Any], data))
     kind = fields.pop("kind", None)
     own = annotation.__dict__.get("__kind__")
+    if kind is None and own is None:
+        remedy = f"name the {annotation.registry.noun}"
+        raise InputError(f"{path}.kind".lstrip("."), None, remedy)
     if kind is None or kind == own:
         cls: Any = annotation
-        if own is None and kind is None and not annotation.__dict__.get("__dataclass_fields__"):
-            raise InputError(
-                f"{path}.kind".lstrip("."), None, f"name the {annotation.registry.noun}"
-            )
     else:
         cls = annotation.registry.get(kind)
         if not issubclass(cls, annotation):

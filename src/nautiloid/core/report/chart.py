@@ -58,7 +58,7 @@ def line_chart(
     """Lines over a common axis; `marks` are x positions of events."""
 
     def draw(axes: Any) -> None:
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
         colour = -1
         for line in series:
@@ -87,6 +87,7 @@ def line_chart(
             axes.set_ylim(bottom=0)
         axes.set_xlabel(x_label, color=SOFT, fontsize=8)
         axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         if sum(bool(line.label) for line in series) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="best", handlelength=1.4)
 
@@ -131,12 +132,13 @@ def heat_map(
     return tag("figure", tag("figcaption", title, tag("small", note)), Html(svg), class_="wide")
 
 
-def smooth(values: Sequence[float | None], weight: float = 0.85) -> list[float | None]:
-    """Exponential moving average without the bias of its start.
+def smooth(values: Sequence[float | None]) -> list[float | None]:
+    """Exponential moving average without the bias of its start; few values stay as they are.
 
     >>> smooth([2.0, 2.0, None])
     [2.0, 2.0, None]
     """
+    weight = min(max(1 - 12 / max(len(values), 1), 0.0), 0.88)
     total = norm = 0.0
     out: list[float | None] = []
     for value in values:

@@ -53,7 +53,8 @@ def _small_charts(record: RunRecord) -> list[Html]:
         x, y = record.series("train", name)
         if len(x) < 2:
             continue
-        is_log = is_log and min((v for v in y if v is not None), default=0) > 0
+        values = [v for v in y if v is not None]
+        is_log = is_log and bool(values) and 0 < 20 * min(values) < max(values)
         charts.append(
             line_chart(title, [Series(x, y)], note=note, is_log=is_log, starts_at_zero=not is_log)
         )

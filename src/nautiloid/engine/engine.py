@@ -79,14 +79,13 @@ class Engine:
             )
         self.tokenizer = tokenizer
         self.renderer = tokenizer.renderer() if tokenizer else None
-        weight = self.model.head_weight
-        self.device = weight.device
+        self.device = self.model.device
         self.pool = CachePool(
             self.config,
             max_batch=max_batch,
             memory_bytes=memory_bytes,
             device=self.device,
-            dtype=weight.dtype,
+            dtype=self.model.dtype,
         )
         self.scheduler = Scheduler(self.pool)
         self.runner = Runner(self.model, self.pool, self.device)

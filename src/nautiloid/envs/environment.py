@@ -17,6 +17,14 @@ from nautiloid.core.types import MediaPart, Message, Policy, Rollout, SamplingPa
 Split = Literal["train", "test"]
 
 
+class Environments(Registry):
+    """The registry of environments; this file is not one of them."""
+
+    def names(self) -> list[str]:
+        """Names of the shipped environments, sorted."""
+        return [name for name in super().names() if name != "environment"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One problem, frozen; how to solve and score it stays with its environment.
@@ -57,7 +65,7 @@ class Environment(Open):
         levels: Difficulties to draw from, in turn.
     """
 
-    registry: ClassVar[Registry] = Registry("environment", "nautiloid.envs")
+    registry: ClassVar[Registry] = Environments("environment", "nautiloid.envs")
     num_levels: ClassVar[int]
 
     levels: tuple[int, ...] = (1,)

@@ -20,6 +20,7 @@ def test_suite(environment):
 
 
 def test_names_find_the_classes():
+    assert Environment.registry.names() == ["sorting", "sums"]
     assert Environment.registry.get("sums") is Sums
     assert Environment.registry.get("sorting") is Sorting
 

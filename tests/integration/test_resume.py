@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass, replace
 
 import pytest
+from tests.suites.resuming import assert_same, lines, start_process, tiny_pretraining, train
 
 from nautiloid.core.config import to_json
 from nautiloid.core.metrics import read_metrics
 from nautiloid.core.run import Run
 from nautiloid.train.hook import Hook, hook
-from tests.suites.resuming import assert_same, lines, start_process, tiny_pretraining, train
 
 NUM_STEPS = 9
 

@@ -5,9 +5,9 @@ import signal
 import subprocess
 
 import pytest
+from tests.suites.resuming import assert_same, start_process, tiny_pretraining, train
 
 from nautiloid.core.run import Run
-from tests.suites.resuming import assert_same, start_process, tiny_pretraining, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.config import ModelConfig
@@ -28,15 +28,14 @@ def update_bias(bias_E: Tensor, counts_E: Tensor, rate: float) -> None:
     bias_E.add_((rate * torch.sign(counts.mean() - counts)).to(bias_E.dtype))
 
 
-def update_biases(layers: Sequence[nn.Module], counts: Sequence[Tensor], rate: float) -> None:
-    """Apply `update_bias` to every MoE layer that has a bias; `counts` in the order of `layers`.
+def update_biases(biases: Sequence[Tensor | None], counts: Sequence[Tensor], rate: float) -> None:
+    """Apply `update_bias` to every layer that has a bias; `counts` in the same order.
 
     Layers beyond the counts (MTP that is not trained) stay as they are.
     """
-    assert len(layers) >= len(counts), (len(layers), len(counts))
-    for layer, counts_E in zip(layers, counts, strict=False):
-        bias_E = layer.router.e_score_correction_bias
-        if isinstance(bias_E, Tensor):
+    assert len(biases) >= len(counts), (len(biases), len(counts))
+    for bias_E, counts_E in zip(biases, counts, strict=False):
+        if bias_E is not None:
             update_bias(bias_E, counts_E, rate)
 
 

@@ -104,7 +104,8 @@ class Trainer:
         if is_admitted:
             self.optimizer.step(lr)
             if config.bias_rate and counts:
-                update_biases(list(model.moe_layers()), counts, config.bias_rate)
+                biases = [layer.router.e_score_correction_bias for layer in model.moe_layers()]
+                update_biases(biases, counts, config.bias_rate)
         self.optimizer.zero_grad()
         figures |= {"lr": lr, "grad_norm": grad_norm, "tokens": self.tokens_done}
         if counts:

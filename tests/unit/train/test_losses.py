@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -27,7 +28,7 @@ def step(objective, model, batches):
     return loss, figures, gradients
 
 
-def ce_T(model, hidden_TD, targets_T):
+def cross_entropies(model, hidden_TD, targets_T):
     return F.cross_entropy(model.logits(hidden_TD), targets_T, reduction="none")
 
 
@@ -40,7 +41,7 @@ def naive_mtp(model, batch, weight_T):
     for j in range(1, depth + 1):
         ids, ahead, weight = (torch.zeros_like(batch.tokens_T) for _ in range(3))
         weight = weight.float()
-        for a, b in zip(starts, starts[1:], strict=False):
+        for a, b in itertools.pairwise(starts):
             for t in range(a, b):
                 # tokens up to b (the last target) exist; token[b] is the next token after the sequence
                 if t + j <= b:
@@ -54,7 +55,7 @@ def naive_mtp(model, batch, weight_T):
     ctx = Context.packed(batch.lengths, row_lengths=batch.row_lengths)
     hidden = model.hidden(batch.tokens_T, ctx, inputs).mtp
     losses = [
-        (w * ce_T(model, h, t)).sum() / w.sum()
+        (w * cross_entropies(model, h, t)).sum() / w.sum()
         for h, t, w in zip(hidden, targets, weights, strict=True)
     ]
     return sum(losses) / depth
@@ -98,7 +99,9 @@ def test_gradients_without_balance_are_exact(make_model, make_batch):
     model.zero_grad()
     ctx = Context.packed(batch.lengths, row_lengths=batch.row_lengths)
     hidden_TD = model.hidden(batch.tokens_T, ctx).hidden_TD
-    ce = (batch.weight_T * ce_T(model, hidden_TD, batch.targets_T)).sum() / batch.weight_T.sum()
+    ce = (
+        batch.weight_T * cross_entropies(model, hidden_TD, batch.targets_T)
+    ).sum() / batch.weight_T.sum()
     (ce + 0.3 * naive_mtp(model, batch, batch.weight_T)).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-6, rtol=1e-4)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ def test_wsd_holds_then_decays_to_the_final_ratio(shape):
     rates = course(100, warmup_steps=10, decay_share=0.3, decay_shape=shape, final_ratio=0.1)
     assert rates[10:70] == [1.0] * 60
     assert rates[-1] == pytest.approx(0.1)
-    assert all(a > b for a, b in zip(rates[70:], rates[71:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[70:]))
 
 
 def test_minus_sqrt_formula():

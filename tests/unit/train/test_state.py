@@ -12,16 +12,22 @@ def state(step):
     return TrainingState(tensors, {"steps_done": step, "stream": {"at": [step, 0]}})
 
 
+def latest(folder):
+    found = read_latest(folder)
+    assert found is not None
+    return found
+
+
 def test_round_trip_and_keep_last(tmp_path):
     writer = StateWriter(tmp_path / "checkpoints", keep_last=2)
     for step in (10, 20, 30):
         writer.save(step, state(step))
     writer.wait()
     assert [step for step, _ in saved_steps(tmp_path / "checkpoints")] == [20, 30]
-    latest = read_latest(tmp_path / "checkpoints")
-    assert latest.counters == {"steps_done": 30, "stream": {"at": [30, 0]}}
-    assert torch.equal(latest.tensors["model"]["w"], torch.full((3, 2), 30.0))
-    assert latest.tensors["optimizer"] == {}
+    newest = latest(tmp_path / "checkpoints")
+    assert newest.counters == {"steps_done": 30, "stream": {"at": [30, 0]}}
+    assert torch.equal(newest.tensors["model"]["w"], torch.full((3, 2), 30.0))
+    assert newest.tensors["optimizer"] == {}
 
 
 def test_the_copy_is_taken_before_save_returns(tmp_path):
@@ -30,7 +36,7 @@ def test_the_copy_is_taken_before_save_returns(tmp_path):
     writer.save(1, live)
     live.tensors["model"]["w"].fill_(99)
     writer.wait()
-    assert read_latest(tmp_path).tensors["model"]["w"].max() == 1
+    assert latest(tmp_path).tensors["model"]["w"].max() == 1
 
 
 def truncate(path):
@@ -54,13 +60,13 @@ def test_a_damaged_newest_checkpoint_is_refused_and_the_previous_used(tmp_path, 
         pytest.skip("the last byte of the manifest is its newline")
     harm(tmp_path / "step-00000002" / name)
     with caplog.at_level(logging.WARNING, logger="nautiloid.train"):
-        assert read_latest(tmp_path).counters["steps_done"] == 1
+        assert latest(tmp_path).counters["steps_done"] == 1
     assert "checkpoint refused" in caplog.text
     assert "step-00000002" in caplog.text
     # The run reaches the damaged step again: it is replaced, and nothing whole was pruned for it.
     writer.save(2, state(2))
     writer.wait()
-    assert read_latest(tmp_path).counters["steps_done"] == 2
+    assert latest(tmp_path).counters["steps_done"] == 2
 
 
 def test_nothing_is_found_in_an_empty_place(tmp_path):

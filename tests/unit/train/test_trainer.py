@@ -108,7 +108,7 @@ def test_a_step_that_is_not_finite_changes_nothing(make_model, make_batch, objec
 def test_divergence_ends_with_step_and_remedy(make_model, make_batch):
     trainer = Trainer(make_model(), settings(), Poisoned({1, 2}, spoils_loss=True))
     trainer.step([make_batch()])
-    with pytest.raises(InputError, match="step 2: loss nan.*lower trainer.optim.lr"):
+    with pytest.raises(InputError, match=r"step 2: loss nan.*lower trainer.optim.lr"):
         trainer.step([make_batch()])
 
 

@@ -26,7 +26,9 @@ def recipe() -> PretrainRecipe:
         name="pretrain-debug",
         model=model,
         tokenizer=TokenizerConfig(vocab_size=model.vocab_size, num_documents=300),
-        data=mix(PythonInstall(which=("docstrings",), max_documents=2000)),
+        data=replace(
+            mix(PythonInstall(which=("docstrings",), max_documents=2000)), shuffle_samples=200
+        ),
         eval_data=PythonInstall(which=("docstrings",), split="test", max_documents=50),
         loader=LoaderConfig(row_tokens=256, rows_per_batch=8, window_rows=64),
         trainer=TrainerConfig(

@@ -19,49 +19,41 @@ class _Rows:
     """Where token rows sit in the padded buffer."""
 
     def __init__(self, lengths: Sequence[int], gap: int, device: torch.device):
-        self.lengths = list(lengths)
         self.gap = gap
-        self.sequences = len(self.lengths)
-        self.total = sum(self.lengths) + gap * self.sequences
-        self.is_uniform = len(set(self.lengths)) == 1
+        self.sequences = len(lengths)
+        self.total = sum(lengths) + gap * self.sequences
         self.index: Tensor | None = None
-        if not self.is_uniform:
-            counts = torch.tensor(self.lengths)
+        counts = torch.tensor(list(lengths))
+        ends = (counts + gap).cumsum(0)
+        gaps = torch.arange(gap)
+        self.context = (ends - counts - gap)[:, None] + gaps
+        self.lasts = ((ends - gap)[:, None] + gaps).to(device)
+        self.context = self.context.flatten().to(device)
+        if len(set(lengths)) > 1:
             shift = gap * torch.arange(1, self.sequences + 1)
-            self.index = (torch.arange(sum(self.lengths)) + shift.repeat_interleave(counts)).to(
-                device
-            )
+            index = torch.arange(sum(lengths)) + shift.repeat_interleave(counts)
+            source = torch.zeros(self.total, dtype=torch.long)
+            source[index] = torch.arange(sum(lengths))
+            self.index, self.source = index.to(device), source.to(device)
 
     def pad(self, x: Tensor, context: Tensor | None) -> Tensor:
-        out = x.new_empty(self.total, x.shape[1])
+        """[T, C] to the buffer, with the given context rows [S, K-1, C] or zeros."""
         if self.index is None:
+            out = x.new_empty(self.total, x.shape[1])
             rows = out.view(self.sequences, -1, x.shape[1])
             rows[:, self.gap :] = x.view(self.sequences, -1, x.shape[1])
             rows[:, : self.gap] = 0 if context is None else context
             return out
-        out[self.index] = x
-        out[self.context_index(x.device)] = (
-            0 if context is None else context.reshape(-1, x.shape[1]).to(x.dtype)
-        )
+        out = x.index_select(0, self.source)
+        out[self.context] = 0 if context is None else context.reshape(-1, x.shape[1]).to(x.dtype)
         return out
 
-    def context_index(self, device: torch.device) -> Tensor:
-        counts = torch.tensor([0, *self.lengths[:-1]]).cumsum(0)
-        first = counts + self.gap * torch.arange(self.sequences)
-        return (first[:, None] + torch.arange(self.gap)).flatten().to(device)
-
     def take(self, padded: Tensor) -> Tensor:
+        """The token rows of the buffer."""
         if self.index is None:
-            return padded.view(self.sequences, -1, padded.shape[1])[:, self.gap :].reshape(
-                -1, padded.shape[1]
-            )
-        return padded[self.index]
-
-    def lasts(self, padded: Tensor) -> Tensor:
-        """The last K-1 rows of each sequence, context included where it is shorter."""
-        ends = torch.tensor([n + self.gap for n in self.lengths]).cumsum(0)
-        index = ends[:, None] - self.gap + torch.arange(self.gap)
-        return padded[index.to(padded.device)]
+            rows = padded.view(self.sequences, -1, padded.shape[1])[:, self.gap :]
+            return rows.reshape(-1, padded.shape[1])
+        return padded.index_select(0, self.index)
 
 
 class _ConvSilu(torch.autograd.Function):
@@ -87,19 +79,23 @@ class _ConvSilu(torch.autograd.Function):
             torch.mul(padded[:n], w[0], out=inner)
         for k in range(1, taps):
             inner.addcmul_(padded[k : k + n], w[k])
+        ctx.set_materialize_grads(False)
         ctx.rows = rows
         ctx.has_bias = bias is not None
         ctx.has_context = context is not None
         ctx.save_for_backward(padded, pre, w)
-        return rows.take(F.silu(pre)), rows.lasts(padded)
+        # the last K-1 rows of a sequence, its context included where it is shorter
+        return rows.take(F.silu(pre)), padded[rows.lasts]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         padded, pre, w = ctx.saved_tensors
         rows: _Rows = ctx.rows
         taps = w.shape[0]
         n = rows.total - taps + 1
+        if dy is None:
+            dy = rows.take(torch.zeros_like(pre))
         d_pre = rows.pad(dy, None)
         d_pre = torch.ops.aten.silu_backward(d_pre, pre)
         inner = d_pre[taps - 1 :]
@@ -108,13 +104,11 @@ class _ConvSilu(torch.autograd.Function):
         for k in range(taps):
             d_padded[k : k + n].addcmul_(inner, w[k])
             dw[k] = (inner * padded[k : k + n]).sum(0)
-        if ctx.has_context or d_last.any():
-            ends = torch.tensor([m + rows.gap for m in rows.lengths]).cumsum(0)
-            index = (ends[:, None] - rows.gap + torch.arange(rows.gap)).flatten().to(dy.device)
-            d_padded.index_add_(0, index, d_last.reshape(-1, dy.shape[1]))
+        if d_last is not None:
+            d_padded.index_add_(0, rows.lasts.flatten(), d_last.reshape(-1, dy.shape[1]))
         d_context = None
         if ctx.has_context:
-            d_context = d_padded[rows.context_index(dy.device)].view(rows.sequences, rows.gap, -1)
+            d_context = d_padded[rows.context].view(rows.sequences, rows.gap, -1)
         return rows.take(d_padded), dw.t(), inner.sum(0) if ctx.has_bias else None, d_context, None
 
 

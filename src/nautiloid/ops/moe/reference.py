@@ -104,12 +104,17 @@ def balance_loss(
     if valid_T is not None:
         p_TE = p_TE * valid_T[:, None]
     sizes = list(row_lengths)
-    tokens = sizes if valid_T is None else [int(v.sum()) for v in valid_T.split(sizes)]
-    shares = [
-        (p.sum(0) * hits.sum(0)).sum() * (experts / (top_k * max(n, 1) ** 2))
-        for p, hits, n in zip(p_TE.split(sizes), hits_TE.split(sizes), tokens, strict=True)
-    ]
-    return torch.stack(shares).mean()
+    if valid_T is None:
+        tokens = scores_TE.new_tensor(sizes)
+    else:
+        tokens = torch.stack([v.sum() for v in valid_T.split(sizes)]).to(scores_TE.dtype)
+    if len(set(sizes)) == 1:
+        shape = (len(sizes), sizes[0], experts)
+        p_RE, hits_RE = p_TE.view(shape).sum(1), hits_TE.view(shape).sum(1)
+    else:
+        p_RE = torch.stack([p.sum(0) for p in p_TE.split(sizes)])
+        hits_RE = torch.stack([h.sum(0) for h in hits_TE.split(sizes)])
+    return ((p_RE * hits_RE).sum(-1) * experts / (top_k * tokens.clamp(min=1).square())).mean()
 
 
 def activate(h: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
@@ -119,7 +124,11 @@ def activate(h: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
     [0.0, 9.0]
     """
     inner = h if gate is None else gate
-    act = F.relu(inner).square() if activation == "relu2" else F.silu(inner)
+    if activation == "relu2":
+        positive = F.relu(inner)
+        act = positive * positive
+    else:
+        act = F.silu(inner)
     return act if gate is None else act * h
 
 

@@ -2,7 +2,9 @@
 
 Specs/architecture 3.2; Mamba-2 (arXiv 2405.21060) section 6. The backward is written out, since
 two identities make it cheap: the row and column sums of the decay gradient are `dy . (y - D x)` and
-`u . du`, so the [chunk, chunk] gradient of the decay matrix is never formed.
+`u . du`, so the [chunk, chunk] gradient of the decay matrix is never formed. A token's effect on
+itself does not decay and would only cancel between the two sums, at a cost of digits when decay is
+fast; it is therefore kept out of them, as a coefficient of x beside D.
 
 Suffixes: n chunks of all sequences, c chunk length, H heads, P head width, G groups, R heads a
 group, N state size, S sequences. u = dt x.
@@ -39,14 +41,20 @@ class Layout:
         self.is_view = all(n % chunk == 0 for n in lengths)
         self.is_uniform = len(set(self.per_sequence)) == 1
         self.index: Tensor | None = None
+        self.source: Tensor | None = None
         if not self.is_view:
-            starts = torch.tensor([f * chunk for f in self.firsts])
             counts = torch.tensor(list(lengths))
-            ends = counts.cumsum(0)
-            offset = starts - (ends - counts)
-            self.index = (torch.arange(self.num_tokens) + offset.repeat_interleave(counts)).to(
-                device
-            )
+            before = counts.cumsum(0) - counts
+            chunks = torch.tensor(self.per_sequence)
+            sequence = torch.arange(len(self.per_sequence)).repeat_interleave(chunks * chunk)
+            position = torch.arange(self.num_chunks * chunk)
+            position -= (torch.tensor(self.firsts) * chunk)[sequence]
+            is_real = position < counts[sequence]
+            # padding repeats the sequence's own last token: a NaN elsewhere cannot reach it
+            source = before[sequence] + torch.minimum(position, counts[sequence] - 1)
+            self.source = source.to(device)
+            self.index = is_real.nonzero().flatten().to(device)
+            self.padding = (~is_real).nonzero().flatten().to(device)
         # rank z: the z-th chunk of every sequence that has one
         most = max(self.per_sequence)
         self.ranks: list[tuple[Tensor, Tensor]] = []
@@ -59,18 +67,23 @@ class Layout:
                 )
         self.most = most
 
-    def split(self, x: Tensor) -> Tensor:
-        """[T, ...] to [n, c, ...]; padding is zero (dt = 0 leaves the state untouched)."""
-        if self.index is None:
-            return x.reshape(self.num_chunks, self.chunk, *x.shape[1:])
-        padded = x.new_zeros(self.num_chunks * self.chunk, *x.shape[1:])
-        padded[self.index] = x
-        return padded.view(self.num_chunks, self.chunk, *x.shape[1:])
+    def split(self, x: Tensor, *, is_zeroed: bool = False) -> Tensor:
+        """[T, ...] to [n, c, ...]; padding repeats the last token, or is zero where asked.
+
+        A zero dt alone makes padding inert: it leaves the state untouched and adds nothing.
+        """
+        shape = (self.num_chunks, self.chunk, *x.shape[1:])
+        if self.source is None:
+            return x.reshape(shape)
+        padded = x.index_select(0, self.source)
+        if is_zeroed:
+            padded[self.padding] = 0
+        return padded.view(shape)
 
     def join(self, x: Tensor) -> Tensor:
         """[n, c, ...] back to [T, ...]."""
         flat = x.reshape(self.num_chunks * self.chunk, *x.shape[2:])
-        return flat if self.index is None else flat[self.index]
+        return flat if self.index is None else flat.index_select(0, self.index)
 
 
 def _carry_forward(layout: Layout, states: Tensor, decay: Tensor, initial: Tensor | None) -> Tensor:
@@ -120,6 +133,11 @@ def _carry_backward(
     return d_after, carry
 
 
+def _own(CB: Tensor, heads: int) -> Tensor:
+    """C_t . B_t of each token for every head of its group, [n, c, H]."""
+    return CB.diagonal(dim1=-2, dim2=-1).transpose(1, 2).repeat_interleave(heads, -1)
+
+
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -133,14 +151,15 @@ class _Scan(torch.autograd.Function):
         initial: Tensor | None,
         layout: Layout,
     ) -> tuple[Tensor, Tensor]:
-        x, dt, B, C = (layout.split(v) for v in (x, dt, B, C))
+        x, B, C = (layout.split(v) for v in (x, B, C))
+        dt = layout.split(dt, is_zeroed=True)
         n, c, H, P = x.shape
         G, N = B.shape[2:]
         RP = H // G * P
         acs = torch.cumsum(dt * A, dim=1)  # [n, c, H]
         acs_Hc = acs.transpose(1, 2).contiguous()
         L = acs_Hc[..., :, None] - acs_Hc[..., None, :]
-        future = torch.ones(c, c, dtype=torch.bool, device=x.device).triu_(1)
+        future = torch.ones(c, c, dtype=torch.bool, device=x.device).triu_()
         L.masked_fill_(future, -torch.inf).exp_()
         CB = torch.stack([torch.bmm(C[:, :, g], B[:, :, g].transpose(1, 2)) for g in range(G)], 1)
         M = (L.view(n, G, H // G, c, c) * CB[:, :, None]).view(n * H, c, c)
@@ -164,20 +183,21 @@ class _Scan(torch.autograd.Function):
             y[:, :, heads].addcmul_(off, e[:, :, heads, None])
         ctx.layout = layout
         ctx.has_initial = initial is not None
-        ctx.save_for_backward(x, dt, A, B, C, D, acs, L, CB, before, y)
-        out = torch.addcmul(y, x, D[:, None])
+        own = _own(CB, H // G)
+        ctx.save_for_backward(x, dt, A, B, C, D, acs, L, CB, before, y, own)
+        out = torch.addcmul(y, x, (D + dt * own)[..., None])
         return layout.join(out), before[n:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor, d_final: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, dt, A, B, C, D, acs, L, CB, before, y = ctx.saved_tensors
+        x, dt, A, B, C, D, acs, L, CB, before, y, own = ctx.saved_tensors
         layout: Layout = ctx.layout
         n, c, H, P = x.shape
         G, N = B.shape[2:]
         R, RP = H // G, H // G * P
-        dy = layout.split(dy.contiguous())
-        dD = (dy * x).sum((0, 1, 3))
+        dy = layout.split(dy.contiguous(), is_zeroed=True)
+        dy_x = (dy * x).sum(-1)  # [n, c, H]
         u = x * dt[..., None]
         dy_H = dy.transpose(1, 2).reshape(n * H, c, P)
         u_H = u.transpose(1, 2).reshape(n * H, c, P)
@@ -185,6 +205,8 @@ class _Scan(torch.autograd.Function):
         du = torch.bmm(M.transpose(1, 2), dy_H).view(n, H, c, P).transpose(1, 2).contiguous()
         dM = torch.bmm(dy_H, u_H.transpose(1, 2)).view(n, H, c, c)
         dCB = dM.mul_(L).view(n, G, R, c, c).sum(2)
+        d_own = (dy_x * dt).view(n, c, G, R).sum(-1).transpose(1, 2)
+        dCB.diagonal(dim1=-2, dim2=-1).add_(d_own)
 
         carry = before[:n].view(n, H * P, N)
         edy = (dy * torch.exp(acs)[..., None]).view(n, c, H * P)
@@ -209,15 +231,16 @@ class _Scan(torch.autograd.Function):
             )
             du_state[:, :, cols] = torch.bmm(B[:, :, g], d_state[:, cols].transpose(1, 2))
         du_state = du_state.view(n, c, H, P).mul_(w[..., None])
-        state_term = (u * du_state).sum(-1)  # [n, c, H]
+        # decay gradients: rows dy.(y without own effect and skip), columns u.du within the chunk;
+        # what flows into the next chunk passes all later decays of this one
+        within = (dy * y).sum(-1) - (u * du).sum(-1)
+        onward = (u * du_state).sum(-1)
+        through = decay * (carry * d_state).view(n, H, -1).sum(-1)
+        da = within.flip(1).cumsum(1).flip(1) + onward.cumsum(1) - onward + through[:, None]
         du += du_state
-        # decay gradients: rows dy.(y without the skip), columns u.du, the chunk end once more
-        d_acs = (dy * y).sum(-1) - (u * du).sum(-1)
-        d_acs[:, -1] += decay * (carry * d_state).view(n, H, -1).sum(-1) + state_term.sum(1)
-        da = d_acs.flip(1).cumsum(1).flip(1)
-        d_dt = da * A + (du * x).sum(-1)
+        d_dt = da * A + (du * x).sum(-1) + dy_x * own
         dA = (da * dt).sum((0, 1))
-        dx = torch.addcmul(du * dt[..., None], dy, D[:, None])
+        dx = torch.addcmul(du * dt[..., None], dy, (D + dt * own)[..., None])
         join = layout.join
         return (
             join(dx),
@@ -225,7 +248,7 @@ class _Scan(torch.autograd.Function):
             dA,
             join(dB),
             join(dC),
-            dD,
+            dy_x.sum((0, 1)),
             d_initial if ctx.has_initial else None,
             None,
         )

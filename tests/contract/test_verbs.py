@@ -45,7 +45,9 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     assert text.startswith(f"usage: nautiloid {verb}")
     assert "examples:" in text
-    shown = {word.strip(",.()") for word in text.split() if word.strip("-") and word.startswith("--")}
+    shown = {
+        word.strip(",.()") for word in text.split() if word.strip("-") and word.startswith("--")
+    }
     examples = {
         word
         for line in text.splitlines()

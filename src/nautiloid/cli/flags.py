@@ -25,7 +25,7 @@ CLEARER = (
     ),
     (r"^Error parsing (--\S+): could not convert string to float: (.*)$", r"\1: \2: use a number"),
     (r"^Error parsing (--\S+): ", r"\1: "),
-    (r"^Error parsing ([\w.]+): ", r"\1."),
+    (r"^Error parsing ([\w.]+): (?:\1\.)?", r"\1."),
     (
         r"^invalid choice ('.*') for argument '(--\S+)'\. Expected one of \((.*?),?\)\.$",
         r"\2: \1: use one of \3",

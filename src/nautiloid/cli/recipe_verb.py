@@ -69,21 +69,23 @@ class RecipeVerb:
         recipes = "".join(f"  {name}\n" for name in recipe_names(self.name))
         return f"{usage}\n\n{self.text.strip()}\n\n{OPTIONS}\nrecipes:\n{recipes}"
 
-    def recipe(self, subject: str, rest: Sequence[str], preset: str | None) -> Recipe:
-        """The recipe of `subject` with the fields in `rest` replaced."""
+    def recipe(self, subject: str, rest: Sequence[str], options: RunOptions) -> tuple[Recipe, Path]:
+        """The recipe of `subject` with the fields in `rest` replaced, and the folder of its run."""
         from nautiloid.cli import flags
 
-        loaded = (None if preset else self.load(subject)) or load_recipe(subject, preset)
+        made = None if options.preset else self.load(subject)
+        loaded = made or load_recipe(subject, options.preset)
         kind = getattr(type(loaded), "__kind__", None)
         if self.kind is not None and kind != self.kind:
-            verb = str(kind).rpartition(".")[2]
-            raise InputError(
-                subject, f"a recipe of kind {kind}", f"run it with: nautiloid {verb} {subject}"
-            )
+            verb = str(kind).removesuffix(".recipe").rpartition(".")[2]
+            remedy = f"run it with: nautiloid {verb} {subject}"
+            raise InputError(subject, f"a recipe of kind {kind}", remedy)
         prog = f"nautiloid {self.name} {subject}"
-        return flags.override(
-            loaded, rest, prog=prog, description=f"{self.text.strip()}\n\n{OPTIONS}"
-        )
+        text = f"{self.text.strip()}\n\n{OPTIONS}"
+        recipe = flags.override(loaded, rest, prog=prog, description=text)
+        is_run = made is None and (Path(subject) / "env.json").is_file()
+        folder = Path(subject) if is_run else Path("runs") / recipe.name
+        return recipe, options.out or folder
 
     def _run(self, subject: str, rest: Sequence[str], *, verbose: bool) -> int:
         from nautiloid.cli import flags, show
@@ -92,11 +94,7 @@ class RecipeVerb:
         from nautiloid.core.run import Run
 
         options, overrides = flags.parse_known(RunOptions, rest, prog=f"nautiloid {self.name}")
-        recipe = self.recipe(subject, overrides, options.preset)
-        is_run = (Path(subject) / "metrics.jsonl").is_file() or (
-            Path(subject) / "env.json"
-        ).is_file()
-        out = options.out or (Path(subject) if is_run else Path("runs") / recipe.name)
+        recipe, out = self.recipe(subject, overrides, options)
         console = show.console()
         if options.dry_run:
             console.print(show.settings_tree(f"{recipe.name} -> {out}", to_json(recipe)))
@@ -110,9 +108,7 @@ class RecipeVerb:
             with run.active():
                 recipe.run(run)
         if not run.is_done:
-            console.print(
-                f"stopped early: {out}; the same command goes on from its last checkpoint"
-            )
+            console.print(f"stopped early: {out}; the same command goes on where it stopped")
             return INTERRUPTED
         console.print(show.facts_table(f"[bold]{out}[/]", run.facts()))
         return 0

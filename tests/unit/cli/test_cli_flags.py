@@ -68,6 +68,7 @@ def test_flags_reach_every_kind_of_field() -> None:
         (("--model.tie-word-embeddings", "perhaps"), "use one of"),
         (("--model.hidden-size", "0"), "hidden_size: 0: use at least 1"),
         (("--trainer.num-steps", "0"), "trainer.num_steps: 0: use at least 1"),
+        (("--trainer.schedule.warmup-steps", "9"), "trainer.schedule.warmup_steps: 9: at most"),
         (("stray",), "stray: unknown option"),
     ],
 )

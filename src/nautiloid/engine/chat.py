@@ -67,17 +67,17 @@ class Chat:
     def _answer(self, text: str) -> None:
         asked = Message("user", text)
         stream = self.engine.stream([*self.messages, asked], self.params, thinking=self.thinking)
-        in_reasoning = False
+        thought = ""
         completion = None
         try:
             for delta in stream:
                 if delta.reasoning:
-                    in_reasoning = True
+                    thought = delta.reasoning
                     self.console.print(Text(delta.reasoning, style="dim"), end="", soft_wrap=True)
                 if delta.content:
-                    if in_reasoning:
-                        self.console.print("\n")
-                        in_reasoning = False
+                    if thought:  # one empty line between the two
+                        self.console.print(end="\n" if thought.endswith("\n") else "\n\n")
+                        thought = ""
                     self.console.print(Text(delta.content), end="", soft_wrap=True)
                 completion = delta.completion
         except KeyboardInterrupt:

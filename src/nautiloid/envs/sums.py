@@ -16,7 +16,7 @@ WORDINGS = ("What is {}?", "Compute {}.", "Calculate {}.", "{} = ?")
 @environment("sums")
 @dataclass(frozen=True, kw_only=True)
 class Sums(Environment):
-    """Level n joins n + 2 numbers from 1 to 30 n; no running total is negative.
+    """Level n joins n + 2 numbers from 1 to 15 n; no running total is negative.
 
     >>> env = Sums()
     >>> task = Task(id="", environment="sums", level=1, prompt=(), answer="14",
@@ -32,9 +32,9 @@ class Sums(Environment):
 
     def make(self, level: int, random: Random) -> Task:
         """Draw the numbers; a minus is drawn only where the total stays at least 0."""
-        terms = [random.randint(1, 30 * level)]
+        terms = [random.randint(1, 15 * level)]
         for _ in range(level + 1):
-            term = random.randint(1, 30 * level)
+            term = random.randint(1, 15 * level)
             is_minus = random.random() < 0.5 and sum(terms) >= term
             terms.append(-term if is_minus else term)
         compact = f"{terms[0]}" + "".join(f"{term:+d}" for term in terms[1:])

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nautiloid.ops.attention import reference
+from nautiloid.ops.rows import collect, spread
 
 
 def _batches(lengths: Sequence[int]) -> list[tuple[int, list[int]]]:
@@ -27,6 +28,29 @@ def _batches(lengths: Sequence[int]) -> list[tuple[int, list[int]]]:
         else:
             groups.append((lengths[s], [s]))
     return groups
+
+
+def _layout(lengths: Sequence[int]) -> tuple[list[tuple[int, list[int]]], Tensor, Tensor]:
+    """Groups, the packed row of each padded row, and the padded row of each packed row.
+
+    A padded position repeats the last token of its sequence.
+    """
+    groups = _batches(lengths)
+    ends = torch.tensor(list(lengths)).cumsum(0)
+    index = torch.empty(int(ends[-1]), dtype=torch.long)
+    sources: list[Tensor] = []
+    total = 0
+    for longest, members in groups:
+        sizes = torch.tensor([lengths[s] for s in members])
+        starts = ends[members] - sizes
+        at = torch.arange(longest)
+        source = starts[:, None] + torch.minimum(at, sizes[:, None] - 1)
+        is_real = at < sizes[:, None]
+        rows = total + torch.arange(source.numel()).view(source.shape)
+        index[source[is_real]] = rows[is_real]
+        sources.append(source.flatten())
+        total += source.numel()
+    return groups, torch.cat(sources), index
 
 
 def _run(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -74,24 +98,18 @@ def attention(
         shape = (len(lengths), lengths[0])
         q, k, v = (x.unflatten(0, shape) for x in (q_TQH, k_TVH, v_TVH))
         return _run(q, k, v, scale).flatten(0, 1)
-    device = q_TQH.device
-    ends = torch.tensor(list(lengths)).cumsum(0).tolist()
-    pieces: list[Tensor] = []
-    rows: list[Tensor] = []
-    for longest, members in _batches(lengths):
-        # padded positions repeat the sequence's last token; nothing reads them
-        starts = torch.tensor([ends[s] - lengths[s] for s in members])
-        sizes = torch.tensor([lengths[s] for s in members])
-        at = torch.arange(longest)
-        index = starts[:, None] + torch.minimum(at[None], sizes[:, None] - 1)
-        real = at[None] < sizes[:, None]
-        index = index.to(device)
-        out = _run(q_TQH[index], k_TVH[index], v_TVH[index], scale)
-        real = real.to(device)
-        pieces.append(out[real])
-        rows.append(index[real])
-    order = torch.argsort(torch.cat(rows))
-    return torch.cat(pieces)[order]
+    groups, source, index = _layout(lengths)
+    source, index = source.to(q_TQH.device), index.to(q_TQH.device)
+    q, k, v = (spread(x, source, index) for x in (q_TQH, k_TVH, v_TVH))
+    outputs: list[Tensor] = []
+    start = 0
+    for longest, members in groups:
+        rows = slice(start, start + longest * len(members))
+        shape = (len(members), longest)
+        part = _run(*(x[rows].unflatten(0, shape) for x in (q, k, v)), scale)
+        outputs.append(part.flatten(0, 1))
+        start = rows.stop
+    return collect(torch.cat(outputs), index)
 
 
 def decode(

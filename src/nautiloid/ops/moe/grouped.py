@@ -56,8 +56,21 @@ def _matmul_up(x_AL: Tensor, weight_EML: Tensor, groups: _Groups) -> Tensor:
 
 def _combine(y_AL: Tensor, inverse: Tensor, top_k: int) -> Tensor:
     """Sum each token's rows in a fixed order, in float32 or wider."""
-    rows = y_AL[inverse].view(-1, top_k, y_AL.shape[1])
+    rows = y_AL.index_select(0, inverse).view(-1, top_k, y_AL.shape[1])
     return rows.sum(1, dtype=torch.promote_types(y_AL.dtype, torch.float32)).to(y_AL.dtype)
+
+
+def _activate_backward(
+    da: Tensor, h: Tensor, g: Tensor | None, activation: Activation
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of `activate(h, g)` for h and g."""
+    if g is None:
+        assert activation == "silu"
+        return torch.ops.aten.silu_backward(da, h), None
+    if activation == "relu2":
+        positive = F.relu(g)
+        return da * positive.square(), (da * h).mul_(positive).mul_(2)
+    return da * F.silu(g), torch.ops.aten.silu_backward(da * h, g)
 
 
 class _Experts(torch.autograd.Function):
@@ -75,7 +88,7 @@ class _Experts(torch.autograd.Function):
         top_k = experts.shape[1]
         groups = _Groups(experts, up.shape[0])
         inverse = groups.inverse()
-        x_A = x[groups.tokens]
+        x_A = x.index_select(0, groups.tokens)
         h = _matmul_up(x_A, up, groups)
         g = None if gate is None else _matmul_up(x_A, gate, groups)
         w = weights.reshape(-1)[groups.order].to(x.dtype)[:, None]
@@ -91,8 +104,10 @@ class _Experts(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x_A, h, g, w, inverse, up, down, gate = ctx.saved_tensors
         groups: _Groups = ctx.groups
-        dy = dout[groups.tokens]
-        act = activate(h, g, ctx.activation)
+        dy = dout.index_select(0, groups.tokens)
+        is_plain_relu2 = g is None and ctx.activation == "relu2"
+        positive = F.relu(h) if is_plain_relu2 else None
+        act = activate(h, g, ctx.activation) if positive is None else positive * positive
         weighted = act * w
         da = torch.empty_like(h)
         d_down, d_up = torch.empty_like(down), torch.empty_like(up)
@@ -105,17 +120,10 @@ class _Experts(torch.autograd.Function):
             torch.mm(dy[i:j], down[e], out=da[i:j])
             torch.mm(dy[i:j].t(), weighted[i:j], out=d_down[e])
         dw = (da * act).sum(-1)
-        da.mul_(w)
-        if ctx.activation == "relu2":
-            inner = F.relu(h if g is None else g)
-            d_inner = da.mul_(inner).mul_(2) if g is None else (da * h).mul_(inner).mul_(2)
-            d_linear = None if g is None else da * inner.square()
+        if positive is not None:
+            dh, dg = da.mul_(positive).mul_(2 * w), None
         else:
-            inner = h if g is None else g
-            d_linear = None if g is None else da * F.silu(g)
-            d_inner = torch.ops.aten.silu_backward(da if g is None else da * h, inner)
-        dh, dg = (d_inner, None) if g is None else (d_linear, d_inner)
-        assert dh is not None
+            dh, dg = _activate_backward(da.mul_(w), h, g, ctx.activation)
         dx_A = torch.empty_like(x_A)
         for e, i, j in groups.runs:
             torch.mm(dh[i:j], up[e], out=dx_A[i:j])

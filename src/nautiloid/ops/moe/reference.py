@@ -6,7 +6,7 @@ Suffixes: T tokens, E experts, K chosen experts, L expert input width, M expert 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -117,6 +117,32 @@ def balance_loss(
     return ((p_RE * hits_RE).sum(-1) * experts / (top_k * tokens.clamp(min=1).square())).mean()
 
 
+class _Relu2(torch.autograd.Function):
+    """Keeps relu(x) alone for the backward, in two passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:  # type: ignore[override]
+        (positive,) = ctx.saved_tensors
+        return dy * positive * 2
+
+
+def relu2(x: Tensor) -> Tensor:
+    """`relu(x)^2`.
+
+    >>> relu2(torch.tensor([-1.0, 3.0])).tolist()
+    [0.0, 9.0]
+    """
+    if not torch.is_grad_enabled():
+        return F.relu(x).square_()
+    return _Relu2.apply(x)  # type: ignore[return-value]
+
+
 def activate(h: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
     """`relu(h)^2` or `silu(gate) * h`; a gated relu2 squares the gate.
 
@@ -124,11 +150,7 @@ def activate(h: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
     [0.0, 9.0]
     """
     inner = h if gate is None else gate
-    if activation == "relu2":
-        positive = F.relu(inner)
-        act = positive * positive
-    else:
-        act = F.silu(inner)
+    act = relu2(inner) if activation == "relu2" else F.silu(inner)
     return act if gate is None else act * h
 
 

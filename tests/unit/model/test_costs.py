@@ -3,10 +3,15 @@
 import pytest
 
 from nautiloid.model import costs
+from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.presets import preset
 
 H8, N9, N12 = "nemotron-h-8b", "nemotron-nano-9b-v2", "nemotron-nano-12b-v2"
-N4, N30, LIGHTNING = "nemotron-3-nano-4b", "nemotron-3-nano-30b-a3b", "nemotron-3.5-lightning-30b-a3b"
+N4, N30, LIGHTNING = (
+    "nemotron-3-nano-4b",
+    "nemotron-3-nano-30b-a3b",
+    "nemotron-3.5-lightning-30b-a3b",
+)
 SUPER, ULTRA = "nemotron-3-super-120b-a12b", "nemotron-3-ultra-550b-a55b"
 
 
@@ -91,7 +96,12 @@ def test_checkpoint_tensor_counts(name, tensors, elements, fp32, mtp):
 )
 def test_state_bytes(name, kv, ssm, conv, conv_full):
     found = costs.state_bytes(preset(name))
-    assert (found.kv_per_token, found.ssm, found.conv, found.conv_full) == (kv, ssm, conv, conv_full)
+    assert (found.kv_per_token, found.ssm, found.conv, found.conv_full) == (
+        kv,
+        ssm,
+        conv,
+        conv_full,
+    )
     assert found.at(1000) == kv * 1000 + ssm + conv
 
 
@@ -110,6 +120,7 @@ def test_flops_per_layer(name, projections, scan, chunked, mlp, attention, slope
     config, found = preset(name), by_kind(name)
     parts = found["M"].parts
     block = config.blocks["M"]
+    assert isinstance(block, MambaConfig)
     assert round((parts["in_proj"] + parts["out_proj"]) / 1e6, 3) == projections
     assert parts["conv"] == 2 * block.conv_kernel * block.conv_channels
     assert round(parts["scan"] / 1e6, 3) == scan
@@ -155,7 +166,8 @@ def test_flops_by_context(name, decode, prefill):
 
 
 @pytest.mark.parametrize(
-    ("name", "tokens", "total"), [(N30, 25e12, 5.2e23), (SUPER, 25e12, 2.1e24), (N12, 20e12, 1.4e24)]
+    ("name", "tokens", "total"),
+    [(N30, 25e12, 5.2e23), (SUPER, 25e12, 2.1e24), (N12, 20e12, 1.4e24)],
 )
 def test_pretraining_compute(name, tokens, total):
     found = costs.train_flops_per_token(preset(name), 8192) * tokens

@@ -6,6 +6,7 @@ import pytest
 
 from nautiloid.core.errors import InputError
 from nautiloid.model.blocks.attention.config import AttentionConfig, RopeConfig
+from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.config import ModelConfig, MTPConfig
 from nautiloid.model.family import InexpressibleError, family
 from nautiloid.model.folder import read_config
@@ -144,7 +145,11 @@ def test_native_spelling_reads_the_same():
     kinds = {"M": "linear_attention", "E": "moe", "*": "full_attention", "-": "mlp"}
     legacy = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}
     old = read(NANO)
-    for names, key in ((kinds, "layers_block_type"), (kinds, "layer_types"), (legacy, "layers_block_type")):
+    for names, key in (
+        (kinds, "layers_block_type"),
+        (kinds, "layer_types"),
+        (legacy, "layers_block_type"),
+    ):
         native = without(NANO, "hybrid_override_pattern", "num_hidden_layers", "torch_dtype")
         native[key] = [names[c] for c in old.pattern]
         native["dtype"] = "bfloat16"
@@ -164,7 +169,9 @@ def test_aliases_read_the_same():
     spelled = {aliases.get(k, k): v for k, v in changed.items()}
     assert read(spelled) == read(changed)
     limit = read({**NANO, "mamba_dt_limit": [0.001, {"__float__": "Infinity"}]})
-    assert limit.blocks["M"].time_step_limit == (0.001, math.inf)
+    mamba = limit.blocks["M"]
+    assert isinstance(mamba, MambaConfig)
+    assert mamba.time_step_limit == (0.001, math.inf)
 
 
 def test_mtp_is_read_in_both_spellings():
@@ -201,6 +208,7 @@ def test_keys_without_effect_are_written_back():
         ({"sliding_window": 4096}, "sliding_window: 4096: .*set it to null"),
         ({"attention_dropout": 0.1}, "attention_dropout: 0.1: dropout is not supported"),
         ({"n_shared_experts": 2}, "n_shared_experts: 2: write 1"),
+        ({"mlp_bias": True, "moe_latent_size": 64}, "mlp_bias: True: latent projections have no bias"),
         ({"mlp_hidden_act": "gelu"}, "mlp_hidden_act: gelu: expected"),
         ({"mamba_hidden_act": "gelu"}, "mamba_hidden_act: gelu: expected"),
         ({"num_key_value_heads": 3}, "num_key_value_heads: 3: it must divide"),
@@ -226,7 +234,10 @@ def test_bad_nemotron_config_is_refused_by_name(change, message):
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters.rope_type: yarn"),
         ({"rope_parameters": {"rope_theta": 5.0}}, "rope_theta: .*contradicts"),
         ({"layer_types": ["full_attention"]}, "layer_types: 1: contradicts num_hidden_layers"),
-        ({"layer_types": ["sliding_attention"] * 28}, "layer_types.0: sliding_attention: contradicts"),
+        (
+            {"layer_types": ["sliding_attention"] * 28},
+            "layer_types.0: sliding_attention: contradicts",
+        ),
         ({"num_hidden_layers": 0}, "num_hidden_layers: 0"),
         ({"num_experts": 4}, "num_experts: unknown key"),
     ],
@@ -265,7 +276,9 @@ def test_generation_config_lists_all_ends_of_text(tmp_path):
 
 
 def test_qwen_moe_keeps_dense_layers_and_windows():
-    config = read({**QWEN_MOE, "num_hidden_layers": 4, "mlp_only_layers": [0], "decoder_sparse_step": 2})
+    config = read(
+        {**QWEN_MOE, "num_hidden_layers": 4, "mlp_only_layers": [0], "decoder_sparse_step": 2}
+    )
     assert config.pattern == "*-*E*-*E"
     data = family("qwen3_moe").write_config(config)
     assert (data["mlp_only_layers"], data["decoder_sparse_step"]) == ([0, 2], 1)
@@ -273,13 +286,15 @@ def test_qwen_moe_keeps_dense_layers_and_windows():
     window = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
     config = read({**QWEN, "num_hidden_layers": 3, **window})
     assert config.pattern == "*-W-W-"
-    assert config.blocks["W"].sliding_window == 16
+    assert config.blocks["W"] == replace(config.blocks["*"], sliding_window=16)
     assert read(family("qwen3").write_config(config)) == config
     assert read({**QWEN_MOE, "num_hidden_layers": 2, **window}).pattern == "WEWE"
 
 
 def with_block(config, letter, **changes):
-    return replace(config, blocks={**config.blocks, letter: replace(config.blocks[letter], **changes)})
+    return replace(
+        config, blocks={**config.blocks, letter: replace(config.blocks[letter], **changes)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,10 +305,18 @@ def with_block(config, letter, **changes):
         (with_block(preset("debug"), "*", attention_bias=True), "layer 3 attention_bias"),
         (with_block(preset("debug"), "E", is_gated=True), "layer 1 is_gated"),
         (with_block(preset("debug"), "-", mlp_bias=True), "mlp_bias"),
-        (replace(preset("debug"), overrides={1: {"moe_intermediate_size": 32}}), "moe_intermediate_size"),
+        (
+            replace(preset("debug"), overrides={1: {"moe_intermediate_size": 32}}),
+            "moe_intermediate_size",
+        ),
         (replace(preset("debug"), family="qwen3"), "pattern"),
         (replace(preset("qwen3-30b-a3b"), family="qwen3"), "layer 1"),
-        (replace(preset("qwen3-0.6b"), pattern="*-" * 3, overrides={1: {"intermediate_size": 8}}), "layer"),
+        (
+            replace(
+                preset("qwen3-0.6b"), pattern="*-" * 3, overrides={1: {"intermediate_size": 8}}
+            ),
+            "layer",
+        ),
     ],
 )
 def test_what_a_family_cannot_say_is_named_and_kept_by_our_own(config: ModelConfig, message):
@@ -308,7 +331,9 @@ def test_variants_of_one_kind_collapse_when_equal():
     base = preset("debug")
     same = replace(base, pattern="MEMA", blocks={**base.blocks, "A": base.blocks["*"]})
     assert family("nemotron_h").write_config(same)["hybrid_override_pattern"] == "MEM*"
-    other = replace(same, pattern="*EMA", blocks={**base.blocks, "A": AttentionConfig(num_attention_heads=8)})
+    other = replace(
+        same, pattern="*EMA", blocks={**base.blocks, "A": AttentionConfig(num_attention_heads=8)}
+    )
     with pytest.raises(InexpressibleError, match="num_attention_heads"):
         family("nemotron_h").write_config(other)
 

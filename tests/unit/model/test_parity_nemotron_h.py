@@ -23,6 +23,7 @@ EXAMPLES = settings(
 def configs(draw):
     groups = draw(st.sampled_from([1, 2, 4]))
     kv = draw(st.sampled_from([1, 2]))
+    latent, mlp_bias = draw(st.sampled_from([(None, False), (None, True), (32, False)]))
     n_group, topk_group = draw(st.sampled_from([(1, 1), (2, 1), (4, 2)]))
     blocks = {
         "M": MambaConfig(
@@ -40,13 +41,14 @@ def configs(draw):
             num_key_value_heads=kv,
             head_dim=draw(st.sampled_from([8, 16])),
         ),
-        "-": MLPConfig(intermediate_size=96),
+        "-": MLPConfig(intermediate_size=96, mlp_bias=mlp_bias),
         "E": MoEConfig(
             n_routed_experts=12,
             num_experts_per_tok=draw(st.integers(1, 3)),
             moe_intermediate_size=24,
             moe_shared_expert_intermediate_size=48,
-            moe_latent_size=draw(st.sampled_from([None, 32])),
+            moe_latent_size=latent,
+            mlp_bias=mlp_bias,
             n_group=n_group,
             topk_group=topk_group,
             norm_topk_prob=draw(st.booleans()),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from tests.suites.families import check_family, check_greedy
 
 from nautiloid.model.blocks.attention.config import AttentionConfig, RopeConfig
+from nautiloid.model.blocks.config import BlockConfig
 from nautiloid.model.blocks.mlp.config import MLPConfig
 from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.config import ModelConfig
@@ -35,7 +36,9 @@ def configs(draw, model_type):
     mixers = {"*": AttentionConfig(**attention)}
     if window:
         mixers["W"] = AttentionConfig(**attention, sliding_window=window)
-    mlps = {"-": MLPConfig(intermediate_size=48, mlp_hidden_act="silu", is_gated=True)}
+    mlps: dict[str, BlockConfig] = {
+        "-": MLPConfig(intermediate_size=48, mlp_hidden_act="silu", is_gated=True)
+    }
     if model_type == "qwen3_moe":
         mlps["E"] = MoEConfig(
             n_routed_experts=11,

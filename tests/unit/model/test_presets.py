@@ -6,6 +6,8 @@ import pytest
 from nautiloid.core.config import from_json, to_json
 from nautiloid.core.errors import InputError
 from nautiloid.model import costs
+from nautiloid.model.blocks.mamba.config import MambaConfig
+from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.family import family
 from nautiloid.model.presets import preset, preset_names
@@ -71,13 +73,16 @@ def test_widths_of_table_1_3():
     }
     for name, row in rows.items():
         block = preset(name).blocks["M"]
+        assert isinstance(block, MambaConfig)
         assert (block.inner, sum(block.segments.values()), block.conv_channels) == row
 
 
 def test_debug_has_every_kind_of_block():
     config = preset("debug")
     assert set(config.pattern) == set("ME*-")
-    assert config.blocks["E"].moe_latent_size
+    moe = config.blocks["E"]
+    assert isinstance(moe, MoEConfig)
+    assert moe.moe_latent_size
     assert config.mtp
     assert costs.parameters(config).total < 2_000_000
 

@@ -171,6 +171,11 @@ class NemotronH(Family):
                 )
             else:
                 blocks[letter] = cls(**keys.fields(cls, names))
+        moe = blocks.get("E")
+        if isinstance(moe, MoEConfig) and moe.mlp_bias and moe.moe_latent_size:
+            raise InputError(
+                "mlp_bias", True, "latent projections have no bias here; set it to false"
+            )
         return blocks
 
     def write_config(self, config: ModelConfig) -> Json:

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nautiloid.core.config import to_json
 from nautiloid.core.errors import InputError
 from nautiloid.core.files import atomic_path, sha256
@@ -51,6 +53,8 @@ class Session:
 
     def __init__(self, run: Run, recipe: TrainRecipe):
         check_process()
+        if recipe.trainer.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("trainer.device", "cuda", "torch sees no GPU; use cpu")
         self.run = run
         self.recipe = recipe
         self.tokenizer_folder = _tokenizer_folder(run, recipe)

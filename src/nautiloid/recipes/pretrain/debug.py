@@ -3,7 +3,8 @@
     nautiloid pretrain pretrain/debug
     nautiloid pretrain pretrain/debug --preset debug    # a few steps, seconds
 
-RESULTS
+CPU, one core: 1.8 million parameters, 150 steps of 2,048 tokens in about 2 minutes (2,500 tokens a second).
+Held-out loss 5.16, that is 2.86 bits per byte; the text, and so the figures, depend on the packages installed.
 """
 
 from __future__ import annotations

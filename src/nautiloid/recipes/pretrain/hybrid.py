@@ -1,8 +1,10 @@
-"""A LatentMoE hybrid of 33 million parameters on sources and docstrings of this Python installation.
+"""A LatentMoE hybrid of 44 million parameters, 14 million of them active, on sources and docstrings of this Python installation.
 
     nautiloid pretrain pretrain/hybrid
 
-RESULTS
+CPU, 2 cores: 600 steps of 16,384 tokens, hours (240 tokens a second were measured on one busy core at half
+of its peak); 0.7 GB for weights, gradients and moments. Stop it at any time, the same command goes on.
+No full run is on record yet, so no loss is promised.
 """
 
 from __future__ import annotations
@@ -66,12 +68,12 @@ def recipe() -> PretrainRecipe:
         eval_data=PythonInstall(which=("docstrings",), split="test", max_documents=200),
         loader=LoaderConfig(row_tokens=1024, rows_per_batch=8, window_rows=256),
         trainer=TrainerConfig(
-            num_steps=3000,
+            num_steps=600,
             batches_per_step=2,
             optim=AdamWConfig(lr=1.5e-3),
-            schedule=ScheduleConfig(warmup_steps=100, decay_share=0.3),
-            save_every_steps=200,
-            eval_every_steps=200,
+            schedule=ScheduleConfig(warmup_steps=30, decay_share=0.3),
+            save_every_steps=20,
+            eval_every_steps=100,
             eval_batches=8,
         ),
     )

@@ -95,8 +95,10 @@ class Session:
             hooks=recipe.hooks,
             hook_state=self._hook_state,
         )
-        is_done = loop.fit()
-        loader.close()
+        try:
+            is_done = loop.fit()
+        finally:
+            loader.close()
         if not is_done:
             return
         figures = self._write_model(trainer)

@@ -110,6 +110,36 @@ def reference_gradients(model, config):
     return found
 
 
+def check_gradients(ours, expected, folder: Path, rows):
+    """Every tensor within the bound; where transformers' own rounding exceeds it, float64 decides.
+
+    A gradient that is a sum of terms that all but cancel is only known to the rounding of its
+    terms. Such a tensor is compared with float64 instead.
+    """
+    found = {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in ours.named_parameters()
+    }
+    scale = math.sqrt(sum(float(g.square().sum()) for g in expected.values()))
+    errors = {name: float((found[name] - expected[name]).norm()) for name in found}
+    assert math.sqrt(sum(e**2 for e in errors.values())) <= 0.3 * GRADIENTS_RTOL * scale
+    doubtful = [
+        name
+        for name, error in errors.items()
+        if error > GRADIENTS_RTOL * max(float(expected[name].norm()), 1e-3 * scale)
+    ]
+    if doubtful:
+        exact = load(folder, dtype="float64")
+        starts = [0, *torch.tensor([len(row) for row in rows]).cumsum(0).tolist()]
+        loss_of(exact(torch.cat(rows), starts), rows).backward()
+        gradients = {name: p.grad for name, p in exact.named_parameters()}
+        for name in doubtful:
+            mine = relative(found[name], gradients[name])
+            theirs = relative(expected[name], gradients[name])
+            assert theirs < 10 * GRADIENTS_RTOL, (name, theirs)
+            assert mine <= max(3 * GRADIENTS_RTOL, theirs), (name, mine, theirs)
+
+
 def check_family(config, folder: Path, *, seed: int, lengths):
     """The whole comparison; returns both models."""
     theirs = make_reference(config, folder / "theirs", seed)
@@ -124,18 +154,7 @@ def check_family(config, folder: Path, *, seed: int, lengths):
 
     loss_of(expected, rows).backward()
     loss_of(found, rows).backward()
-    gradients = reference_gradients(theirs, config)
-    scale = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
-    errors = 0.0
-    for name, parameter in ours.named_parameters():
-        grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        error = float((grad - gradients[name]).norm())
-        errors += error**2
-        # A gradient that is a sum of terms that all but cancel is known to the rounding of its terms:
-        # transformers' own float32 error reaches 2e-4 there, so the whole gradient is the measure.
-        bound = GRADIENTS_RTOL * max(float(gradients[name].norm()), 1e-2 * scale)
-        assert error <= bound, (name, error, bound)
-    assert math.sqrt(errors) <= 0.3 * GRADIENTS_RTOL * scale
+    check_gradients(ours, reference_gradients(theirs, config), folder / "theirs", rows)
 
     for kind, per_expert in (("single", True), ("stacked", False)):
         save(ours, folder / kind, per_expert=per_expert, max_shard_bytes=20_000)

@@ -162,8 +162,7 @@ def load(
     stream = WeightStream(path, dtype=wanted)
     check_tokenizer(path, stream.config)
     config = replace(stream.config, dtype=dtype_name(stream.dtype))
-    options = {} if ops is None else {"ops": ops}
-    model = Decoder(config, device=torch.device(device), dtype=stream.dtype, **options)
+    model = Decoder(config, ops=ops, device=torch.device(device), dtype=stream.dtype)
     stream.copy_into(model.state_dict())
     return model
 

@@ -16,9 +16,10 @@ from nautiloid.core.errors import InputError
 from nautiloid.core.files import atomic_path, sha256
 from nautiloid.core.metrics import read_metrics
 from nautiloid.core.run import Run
+from nautiloid.core.seed import Seed
 from nautiloid.core.types import Sample
 from nautiloid.data.loader import Loader
-from nautiloid.data.mixing import mix
+from nautiloid.data.mixing import Mixture, mix
 from nautiloid.data.tokenizer import Tokenizer
 from nautiloid.model.checkpoint import write_checkpoint
 from nautiloid.model.costs import parameters, train_flops_per_token
@@ -60,7 +61,7 @@ class Session:
         self.tokenizer_folder = _tokenizer_folder(run, recipe)
         self.tokenizer = Tokenizer.load(self.tokenizer_folder)
         self.byte_lengths = self.tokenizer.byte_lengths()
-        self.model = _model(run, recipe, self.tokenizer)
+        self.model = starting_model(recipe, self.tokenizer, run.seed)
 
     def check_same_tokenizer(self, folder: str, field: str) -> None:
         """Refuse a model folder with another tokenizer.
@@ -165,17 +166,42 @@ def _tokenizer_folder(run: Run, recipe: TrainRecipe) -> Path:
     if isinstance(chosen, str):
         return Path(chosen)
     folder = run.path / "tokenizer"
-    if not folder.exists():
-        log.info("training a tokenizer of %d ids", chosen.vocab_size)
-        tokenizer = Tokenizer.train(_texts(recipe, chosen), chosen.vocab_size, chosen.grammar)
-        with atomic_path(folder) as temporary:
-            temporary.mkdir()
-            tokenizer.save(temporary)
+    train_tokenizer(folder, recipe.data, chosen)
     return folder
 
 
-def _texts(recipe: TrainRecipe, config: TokenizerConfig) -> Iterator[str]:
-    parts = recipe.data.parts.values()
+def train_tokenizer(folder: Path, data: Mixture, config: TokenizerConfig) -> None:
+    """Train a tokenizer on the first documents of `data`; does nothing when the folder is there."""
+    if folder.exists():
+        return
+    log.info("training a tokenizer of %d ids", config.vocab_size)
+    tokenizer = Tokenizer.train(_texts(data, config), config.vocab_size, config.grammar)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        tokenizer.save(temporary)
+
+
+def write_untrained(folder: Path, recipe: TrainRecipe) -> None:
+    """Write the model that the recipe starts from; does nothing when the folder is there."""
+    if folder.exists():
+        return
+    assert isinstance(recipe.tokenizer, str)
+    tokenizer = Tokenizer.load(recipe.tokenizer)
+    model = starting_model(recipe, tokenizer, Seed(recipe.seed))
+    provenance = {"run": recipe.name, "steps": 0, "recipe": to_json(recipe)}
+    card = f"# {recipe.name}, untrained\n\nThe model of this recipe before its first step.\n"
+    write_checkpoint(
+        folder,
+        model,
+        tokenizer_folder=Path(recipe.tokenizer),
+        provenance=provenance,
+        card=card,
+        dtype=starting_config(recipe).dtype,
+    )
+
+
+def _texts(data: Mixture, config: TokenizerConfig) -> Iterator[str]:
+    parts = data.parts.values()
     share = -(-config.num_documents // len(parts))
     for part in parts:
         for sample in islice(part.source.read(), share):
@@ -191,7 +217,12 @@ def _texts_of(sample: Sample) -> Iterator[str]:
         yield message.text
 
 
-def _model(run: Run, recipe: TrainRecipe, tokenizer: Tokenizer) -> Decoder:
+def starting_model(recipe: TrainRecipe, tokenizer: Tokenizer, seed: Seed) -> Decoder:
+    """The model the recipe starts from: loaded from `init`, or fresh with the tokenizer's special ids.
+
+    Raises:
+        InputError: The tokenizer has more ids than the model.
+    """
     if recipe.init is not None:
         model = load(
             model_folder(recipe.init, "init"),
@@ -208,7 +239,7 @@ def _model(run: Run, recipe: TrainRecipe, tokenizer: Tokenizer) -> Decoder:
             eos_token_id=tuple(tokenizer.eos_ids),
         )
         model = Decoder(config, ops=recipe.ops, device=recipe.trainer.device)
-        model.init_weights(run.seed.child("init"))
+        model.init_weights(seed.child("init"))
     if tokenizer.vocab_size > model.config.vocab_size:
         raise InputError(
             "tokenizer",

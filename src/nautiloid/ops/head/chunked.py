@@ -104,6 +104,12 @@ def cross_entropy(
     >>> round(out.total.item(), 4)
     1.3863
     """
+    if hidden_TD.device.type == "cpu":
+        # prompts and padding have no weight: they need no logits (a GPU would wait for the count)
+        kept = weight_T.nonzero().flatten()
+        if kept.numel() < weight_T.numel():
+            hidden_TD = hidden_TD.index_select(0, kept)
+            targets_T, weight_T = targets_T[kept], weight_T[kept]
     chunk = chunk_tokens or _chunk_tokens(weight_VD.shape[0])
     total, z = _CrossEntropy.apply(
         hidden_TD, weight_VD, targets_T, weight_T, z_loss, chunk, torch.is_grad_enabled()

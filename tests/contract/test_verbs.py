@@ -10,11 +10,12 @@ import pytest
 from nautiloid.cli.main import VERBS, main
 from nautiloid.core.recipes import recipe_names
 
+RUN = ("--preset", "--out", "--dry-run", "--profile", "--verbose")
 SURFACE = {
-    "quickstart": ("--preset", "--out", "--dry-run", "--verbose"),
-    "pretrain": ("--preset", "--out", "--dry-run", "--verbose"),
-    "sft": ("--preset", "--out", "--dry-run", "--verbose"),
-    "distill": ("--preset", "--out", "--dry-run", "--verbose"),
+    "quickstart": RUN,
+    "pretrain": RUN,
+    "sft": RUN,
+    "distill": RUN,
     "chat": (
         "--thinking",
         "--budget",
@@ -24,7 +25,7 @@ SURFACE = {
         "--max-tokens",
         "--device",
     ),
-    "eval": ("--preset", "--out", "--dry-run", "--verbose"),
+    "eval": RUN,
     "inspect": ("--context", "--dtype", "--tensors"),
     "convert": ("--out", "--to", "--dtype", "--stacked-experts", "--max-shard-gb"),
     "report": ("--out", "--title"),

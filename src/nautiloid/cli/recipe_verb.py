@@ -15,6 +15,7 @@ options:
   --preset NAME   call this function of the recipe file (recipe, debug, ...)
   --out DIR       folder of the run, runs/<name> when not given; a run there goes on
   --dry-run       print settings, sizes and budgets, and stop
+  --profile N     profile N steps of the training into the run folder
   --verbose       debug messages and tracebacks
   --help          this text; after a recipe, every field of it
 """
@@ -29,6 +30,7 @@ class RunOptions:
     preset: str | None = None
     out: Path | None = None
     dry_run: bool = False
+    profile: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class RecipeVerb:
             verb = str(kind).removesuffix(".recipe").rpartition(".")[2]
             remedy = f"run it with: nautiloid {verb} {subject}"
             raise InputError(subject, f"a recipe of kind {kind}", remedy)
+        if options.profile is not None:
+            rest = [*rest, "--trainer.profile-steps", str(options.profile)]
         prog = f"nautiloid {self.name} {subject}"
         text = f"{self.text.strip()}\n\n{OPTIONS}"
         recipe = flags.override(loaded, rest, prog=prog, description=text)

@@ -21,7 +21,7 @@ PACKAGE = "nautiloid.recipes"
 def recipe_names(verb: str = "") -> list[str]:
     """Names of the shipped recipes of a verb (of all verbs when empty), without importing them.
 
-    >>> "quickstart" in recipe_names()
+    >>> "sft/debug" in recipe_names("sft")
     True
     """
     spec = importlib.util.find_spec(PACKAGE)

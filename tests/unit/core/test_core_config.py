@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautiloid.core.config import Recipe, from_json, to_json
@@ -58,6 +58,7 @@ def test_every_preset_survives_the_round_trip(name: str) -> None:
     assert from_json(ModelConfig, through_json(config)) == config
 
 
+@settings(max_examples=50)
 @given(
     st.builds(
         Settings,
@@ -72,8 +73,8 @@ def test_every_preset_survives_the_round_trip(name: str) -> None:
         limit=st.none() | st.integers(),
     )
 )
-def test_any_settings_survive_the_round_trip(settings: Settings) -> None:
-    assert from_json(Settings, through_json(settings)) == settings
+def test_any_settings_survive_the_round_trip(value: Settings) -> None:
+    assert from_json(Settings, through_json(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -159,4 +160,4 @@ def test_an_unknown_pattern_letter_is_named(letter: str) -> None:
 
 def test_a_recipe_without_run_says_so() -> None:
     with pytest.raises(TypeError, match="does not define run"):
-        Recipe(name="x").run(None)  # type: ignore[arg-type]
+        Recipe(name="x").run(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ class Shell:
 
 
 @pytest.fixture
-def _packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "shells" / "deep").mkdir(parents=True)
     (tmp_path / "outside").mkdir()
     for path in ("shells", "shells/deep", "outside"):

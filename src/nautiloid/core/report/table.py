@@ -105,7 +105,7 @@ def duration(seconds: float) -> str:
     """Seconds for people.
 
     >>> duration(12.3), duration(75), duration(7300)
-    ('12 s', '1 min 15 s', '2 h 2 min')
+    ('12 s', '1 min 15 s', '2 h 1 min')
     """
     whole = round(seconds)
     if whole < 60:

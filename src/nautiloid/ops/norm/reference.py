@@ -23,7 +23,7 @@ def rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """`w * x / sqrt(mean(x^2) + eps)` in fp32, cast once at the end.
 
     >>> rms_norm(torch.tensor([[3.0, 4.0]]), torch.ones(2), 0.0).tolist()
-    [[0.8485281467437744, 1.1313708305358887]]
+    [[0.848..., 1.131...]]
     """
     x = x_XD.to(wide(x_XD.dtype))
     y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)

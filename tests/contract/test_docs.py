@@ -90,7 +90,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         run(line)
     for document in ordered:
         for block in blocks(document, "python"):
-            code = compile(block, document, "exec")
+            code = compile(block, document, "exec", dont_inherit=True)
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(code, {"__name__": f"docs_{Path(document).stem}"})
 

@@ -15,7 +15,7 @@ Talk to a model in the terminal; /help there lists what can be changed on the wa
 answered line by line.
 
 examples:
-  nautiloid chat runs/quickstart
+  nautiloid chat runs/quickstart/sft
   nautiloid chat runs/sft-debug/model --thinking off --temperature 0
   echo "3 + 4 + 5" | nautiloid chat runs/sft-debug
 """

@@ -126,6 +126,7 @@ def test_several_runs_share_a_page(tmp_path: Path) -> None:
     text = read(tmp_path / "main" / "report.html")
     assert "Overview" in text
     assert text.count('<section id="run-') == 2
+    assert "Held-out accuracy by run" in text
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:

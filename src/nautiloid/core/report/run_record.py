@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nautiloid.core.errors import InputError
-from nautiloid.core.files import read_json
+from nautiloid.core.files import MANIFEST, read_json
 from nautiloid.core.metrics import read_metrics
 
 Line = dict[str, Any]
@@ -24,8 +24,9 @@ class RunRecord:
         lines: Metric lines by kind (`train`, `eval`, `benchmark`, `spike`).
         done: Final figures; None while the run is not finished.
         provenance: `provenance.json` of the final model; empty without one.
-        manifest: Checksums of the final model; empty without one.
+        manifests: Checksums and facts of its subfolders (`model`, `corpus`), by their name.
         results: Benchmark results found in the folder.
+        answers: Sample answers found in the folder.
     """
 
     path: Path
@@ -36,8 +37,9 @@ class RunRecord:
     lines: dict[str, list[Line]]
     done: dict[str, Any] | None
     provenance: dict[str, Any] = field(default_factory=dict[str, Any])
-    manifest: dict[str, Any] = field(default_factory=dict[str, Any])
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     results: tuple[dict[str, Any], ...] = ()
+    answers: tuple[dict[str, Any], ...] = ()
 
     def series(self, kind: str, name: str) -> tuple[list[float], list[float | None]]:
         """Steps and values of one metric; lines without it are left out, text such as `nan` is a gap."""
@@ -90,8 +92,9 @@ def read_record(folder: Path) -> RunRecord:
         lines=lines,
         done=_object(folder / "done.json") if (folder / "done.json").is_file() else None,
         provenance=_object(folder / "model" / "provenance.json"),
-        manifest=_object(folder / "model" / "manifest.json"),
-        results=_results(folder),
+        manifests={p.parent.name: _object(p) for p in sorted(folder.glob(f"*/{MANIFEST}"))},
+        results=_objects(folder / "results.json"),
+        answers=_objects(folder / "samples.json"),
     )
 
 
@@ -128,7 +131,6 @@ def _object(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], data) if isinstance(data, dict) else {}
 
 
-def _results(folder: Path) -> tuple[dict[str, Any], ...]:
-    path = folder / "results.json"
+def _objects(path: Path) -> tuple[dict[str, Any], ...]:
     data = read_json(path) if path.is_file() else None
     return tuple(cast(list[dict[str, Any]], data)) if isinstance(data, list) else ()

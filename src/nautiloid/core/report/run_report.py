@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from nautiloid.core.files import write_text
 from nautiloid.core.report.html import Html, join, tag
 from nautiloid.core.report.page import Section, page
 from nautiloid.core.report.run_charts import charts
+from nautiloid.core.report.run_provenance import provenance
 from nautiloid.core.report.run_record import RunRecord, find_runs
-from nautiloid.core.report.run_scores import chats, scores
-from nautiloid.core.report.table import amount, duration, facts, show, table, tiles, tree
+from nautiloid.core.report.run_scores import chats, comparison, scores
+from nautiloid.core.report.table import amount, duration, show, table, tiles
 
-VERBS = {
+KINDS = {
     "train.pretrain": "pretraining",
     "train.sft": "supervised tuning",
     "train.distill": "distillation",
@@ -30,30 +31,61 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str | None = None
     """
     records = find_runs(folders)
     title = title or (records[0].name if len(records) == 1 else folders[0].resolve().name)
-    is_one = len(records) == 1
-    sections = [] if is_one else _overview(records)
-    sections += [run_section(r, f"run-{i}", has_results=is_one) for i, r in enumerate(records)]
+    sections = _one(records[0]) if len(records) == 1 else _many(records)
     environment = max((r.environment for r in records), key=len)
-    lead = " \u00b7 ".join(
-        str(part)
-        for part in (
-            environment.get("processor"),
-            f"{environment['cores']} cores" if "cores" in environment else "",
-            environment.get("platform"),
-        )
-        if part
+    machine = (
+        environment.get("processor"),
+        f"{environment['cores']} cores" if "cores" in environment else "",
+        environment.get("platform"),
     )
+    lead = " \u00b7 ".join(str(part) for part in machine if part)
     version = environment.get("versions", {}).get("nautiloid", "")
     write_text(out, page(title, lead, sections, footer=f"Written by nautiloid {version}"))
 
 
-def _overview(records: Sequence[RunRecord]) -> list[Section]:
+def _one(record: RunRecord) -> list[Section]:
+    results = [(record.name, result) for result in record.results]
+    body = join(
+        tiles(_key_figures(record)),
+        scores(results),
+        charts(record),
+        chats(results, record.answers),
+        tag("h3", "Provenance"),
+        provenance(record),
+    )
+    return [Section("run", record.name, _lead(record), body)]
+
+
+def _many(records: Sequence[RunRecord]) -> list[Section]:
+    """An overview, what the last model can do, the curves of each training, then all provenance."""
+    trainings = [record for record in records if "train" in record.lines]
+    results = [(record.name, result) for record in records for result in record.results]
+    answers = [answer for record in records for answer in record.answers]
+    sections = [Section("overview", "Overview", "", _table(trainings))] if trainings else []
+    if results or answers:
+        last = [(run, result) for run, result in results if run == results[-1][0]]
+        body = join(comparison(results), scores(last), chats(last, answers))
+        sections.append(Section("scores", "What it can do", "on problems it never saw", body))
+    for i, record in enumerate(trainings):
+        body = join(tiles(_key_figures(record)), charts(record))
+        sections.append(Section(f"run-{i}", record.name, _lead(record), body))
+    boxes = [part for r in records for part in (tag("h3", r.name), provenance(r))]
+    sections.append(Section("provenance", "Provenance", "of every run", join(*boxes)))
+    return sections
+
+
+def _lead(record: RunRecord) -> str:
+    state = "finished" if record.done is not None else "not finished"
+    return f"{KINDS.get(record.kind, record.kind)}, {state}, {record.path.name}"
+
+
+def _table(records: Sequence[RunRecord]) -> Html:
     rows = [
         (
             record.name,
-            VERBS.get(record.kind, record.kind),
+            KINDS.get(record.kind, record.kind),
             duration(record.duration_s),
-            show(record.last("train", "step") or ""),
+            show(record.last("train", "step")),
             amount(record.last("train", "tokens") or 0),
             _figure(record.last("train", "loss")),
             _figure(record.last("eval", "loss")),
@@ -62,27 +94,7 @@ def _overview(records: Sequence[RunRecord]) -> list[Section]:
         for record in records
     ]
     header = ("run", "what", "time", "steps", "tokens", "training loss", "held-out loss", "state")
-    sections = [Section("overview", "Overview", "", table(header, rows))]
-    results = [(record.name, result) for record in records for result in record.results]
-    if results:
-        body = join(scores(results), chats(results))
-        sections.append(Section("scores", "What it can do", "on problems it never saw", body))
-    return sections
-
-
-def run_section(record: RunRecord, anchor: str, *, has_results: bool = True) -> Section:
-    """Everything about one run; its scores may stand elsewhere."""
-    state = "finished" if record.done is not None else "not finished"
-    lead = f"{VERBS.get(record.kind, record.kind)}, {state}, {record.path.name}"
-    results = [(record.name, r) for r in record.results] if has_results else []
-    parts = (
-        tiles(_key_figures(record)),
-        scores(results),
-        charts(record),
-        chats(results),
-        _provenance(record),
-    )
-    return Section(anchor, record.name, lead, join(*parts))
+    return table(header, rows)
 
 
 def _figure(value: Any) -> str:
@@ -102,28 +114,3 @@ def _key_figures(record: RunRecord) -> dict[str, object]:
         "time": duration(record.duration_s) if record.lines else "",
     }
     return {name: value for name, value in figures.items() if value != ""}
-
-
-def _provenance(record: RunRecord) -> Html:
-    boxes = [_details("Settings", tree(record.settings))]
-    environment = {k: v for k, v in record.environment.items() if k != "versions"}
-    environment |= {f"{k} version": v for k, v in record.environment.get("versions", {}).items()}
-    if environment:
-        boxes.append(_details("Environment", facts({k: _line(v) for k, v in environment.items()})))
-    if record.provenance:
-        boxes.append(_details("Provenance of the model", tree(record.provenance)))
-    files = record.manifest.get("files", {})
-    if files:
-        rows = [(name, int(f["bytes"]), tag("code", f["sha256"])) for name, f in files.items()]
-        boxes.append(_details("Files and checksums", table(("file", "bytes", "sha256"), rows)))
-    if record.done:
-        boxes.append(_details("Final figures", tree(record.done)))
-    return join(tag("h3", "Provenance"), *boxes)
-
-
-def _line(value: Any) -> str:
-    return " ".join(map(str, cast(list[Any], value))) if isinstance(value, list) else str(value)
-
-
-def _details(title: str, body: Html) -> Html:
-    return tag("details", tag("summary", title), tag("div", body, class_="inner"))

@@ -34,20 +34,39 @@ def scores(results: Sequence[tuple[str, Result]]) -> Html:
     return join(tag("h3", "Held-out accuracy"), table(header, rows))
 
 
-def chats(results: Sequence[tuple[str, Result]]) -> Html:
-    """Some problems and answers of each result, spread over levels and verdicts; empty without any."""
-    boxes: list[Html] = []
+def comparison(results: Sequence[tuple[str, Result]]) -> Html:
+    """Accuracy of several runs side by side; empty when there are not at least two."""
+    runs = list(dict.fromkeys(run for run, _ in results))
+    if len(runs) < 2:
+        return Html("")
+    cells: dict[tuple[str, str], dict[str, Html]] = {}
     for run, result in results:
+        mean = float(result["overall"]["mean"])
+        row = cells.setdefault((str(result["benchmark"]), _mode(result)), {})
+        row[run] = bar(mean, f"{100 * mean:.1f} %")
+    rows = [(*key, *(row.get(run, "") for run in runs)) for key, row in cells.items()]
+    return join(
+        tag("h3", "Held-out accuracy by run"), table(("benchmark", "thinking", *runs), rows)
+    )
+
+
+def chats(results: Sequence[tuple[str, Result]], answers: Sequence[Result] = ()) -> Html:
+    """Sample answers, and some problems of each result, spread over levels and verdicts."""
+    boxes = [
+        _chat(f"thinking {'on' if answer.get('thinking') else 'off'}", answer) for answer in answers
+    ]
+    for _, result in results:
         for item in _chosen(result.get("samples", [])):
-            note = f"{run}: {result['benchmark']}, level {item['level']}, thinking {_mode(result)}"
-            turns = (
-                {"role": "user", "content": item["prompt"]},
-                {"role": "assistant", "content": item["content"], "reasoning": item["reasoning"]},
-            )
-            boxes.append(sample(note, turns, reward=float(item["score"])))
+            note = f"{result['benchmark']}, level {item['level']}, thinking {_mode(result)}"
+            boxes.append(_chat(note, item, reward=float(item["score"])))
     if not boxes:
         return Html("")
     return join(tag("h3", "Sample chats"), samples(boxes))
+
+
+def _chat(note: str, item: Result, reward: float | None = None) -> Html:
+    answer = {"role": "assistant", "content": item["content"], "reasoning": item.get("reasoning")}
+    return sample(note, ({"role": "user", "content": item["prompt"]}, answer), reward=reward)
 
 
 def _mode(result: Result) -> str:

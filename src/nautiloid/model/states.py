@@ -155,8 +155,8 @@ class StateView:
         state = self.read(layer, name)
         if all(self.past):
             return state
-        has_past = torch.tensor([p > 0 for p in self.past], device=state.device)
-        return state * has_past.view(-1, *[1] * (state.dim() - 1))
+        is_new = torch.tensor([p == 0 for p in self.past], device=state.device)
+        return state.masked_fill(is_new.view(-1, *[1] * (state.dim() - 1)), 0)
 
     def write(self, layer: str, name: str, value: Tensor) -> None:
         """Store the state after this forward; free when `value` is what `read` returned as a view."""
@@ -171,8 +171,6 @@ class StateView:
     def _positions(self, sequence: int, start: int, stop: int) -> Tensor:
         """Rows of the page tensors that hold tokens start..stop of a sequence."""
         size, pages = self.store.page_tokens, self.pages[sequence]
-        if len(pages) * size < stop:
-            raise InputError("pages", len(pages), f"{stop} tokens need {-(-stop // size)} pages")
         at = torch.arange(start, stop)
         first = _run_start(pages)
         if first is not None:
@@ -187,13 +185,25 @@ class StateView:
         if not self.store.pages:
             return
         size = self.store.page_tokens
+        for pages, total in zip(self.pages, totals, strict=True):
+            if len(pages) * size < total:
+                raise InputError(
+                    "pages", len(pages), f"{total} tokens need {-(-total // size)} pages"
+                )
         firsts = [_run_start(p) if p else None for p in self.pages]
-        rows = [
-            self._positions(s, past, total)
-            for s, (past, total) in enumerate(zip(self.past, totals, strict=True))
-        ]
         device = next(iter(next(iter(self.store.pages.values())).values())).device
-        self.new_rows = torch.cat(rows).to(device)
+        if all(n == 1 for n in lengths):
+            at = [
+                p[past // size] * size + past % size
+                for p, past in zip(self.pages, self.past, strict=True)
+            ]
+            self.new_rows = torch.tensor(at, device=device)
+        else:
+            rows = [
+                self._positions(s, past, total)
+                for s, (past, total) in enumerate(zip(self.past, totals, strict=True))
+            ]
+            self.new_rows = torch.cat(rows).to(device)
         self.run: tuple[int, int] | None = None
         starts = [f * size for f in firsts if f is not None]
         if len(starts) == len(firsts):
@@ -214,7 +224,11 @@ class StateView:
         tensor[self.new_rows] = values.to(tensor.dtype)
 
     def gather(self, layer: str, name: str) -> Tensor:
-        """Values of all tokens so far [S, L, ...]; a strided view when the pages lie in runs."""
+        """Values of all tokens so far [S, L, ...]; a strided view when the pages lie in runs.
+
+        Rows past the end of a shorter sequence belong to any page: all pages must hold finite
+        numbers, since a masked NaN still spoils a sum.
+        """
         tensor = self.store.pages[layer][name]
         if self.run is None:
             return tensor[self.rows]

@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from nautiloid.core.config import Recipe
 from nautiloid.core.run import Run

@@ -1,0 +1,48 @@
+import copy
+
+import torch
+from tests.suites.ops import check_same, leaf
+from torch.nn import functional as F
+
+from nautiloid.model.linear import Segments
+from nautiloid.ops.linear import fused_view, segmented_linear
+
+
+def test_adjacent_weights_run_as_one_product():
+    whole = leaf(7, 5).detach()
+    parts = [p.requires_grad_() for p in whole.split([2, 4, 1])]
+    assert fused_view(parts) is not None
+    check_same(
+        lambda x, *w: torch.cat([F.linear(x, p) for p in w], -1),
+        lambda x, *w: segmented_linear(x, w),
+        [leaf(3, 5), *parts],
+    )
+
+
+def test_scattered_weights_run_one_by_one():
+    parts = [leaf(2, 5), leaf(4, 5), leaf(1, 5)]
+    assert fused_view(parts) is None
+    check_same(
+        lambda x, *w: torch.cat([F.linear(x, p) for p in w], -1),
+        lambda x, *w: segmented_linear(x, w),
+        [leaf(3, 5), *parts],
+    )
+
+
+def test_segments_work_after_a_copy_and_after_a_move():
+    layer = Segments(5, {"a": 2, "b": 3})
+    for p in layer.parameters():
+        torch.nn.init.normal_(p)
+    x = torch.randn(4, 5)
+    expected = layer(x)
+    torch.testing.assert_close(copy.deepcopy(layer)(x), expected)
+    torch.testing.assert_close(layer.double()(x.double()).float(), expected)
+
+
+def test_an_optimizer_step_reaches_the_fused_weight():
+    layer = Segments(3, {"a": 2, "b": 2})
+    for p in layer.parameters():
+        torch.nn.init.ones_(p)
+    layer(torch.ones(1, 3)).sum().backward()
+    torch.optim.SGD(layer.parameters(), lr=1.0).step()
+    assert layer(torch.ones(1, 3)).tolist() == [[0.0, 0.0, 0.0, 0.0]]

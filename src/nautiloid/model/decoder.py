@@ -26,6 +26,7 @@ from nautiloid.model.mtp import MTP
 from nautiloid.model.precision import PrecisionConfig
 from nautiloid.ops import norm
 from nautiloid.ops.config import OpsConfig
+from nautiloid.ops.linear import linear
 from nautiloid.ops.quant import quant
 
 
@@ -206,7 +207,7 @@ class Decoder(nn.Module):
         """Head output in float32 (float64 for a float64 model)."""
         head = self.lm_head
         x = hidden_XD if head is None else head.input_operand(hidden_XD)
-        logits = F.linear(x, self.head_weight)
+        logits = linear(x, self.head_weight)
         return logits.to(norm.wide(logits.dtype))
 
     def forward(self, tokens: Tensor, cu_seqlens: Tensor | Sequence[int] | None = None) -> Tensor:

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from nautiloid.ops.linear import segmented_linear
+from nautiloid.ops.linear import linear, segmented_linear
 from nautiloid.ops.quant import QuantFormat
 
 
@@ -42,7 +41,7 @@ class Linear(nn.Module, FormatMixin):
 
     def forward(self, x_XD: Tensor) -> Tensor:
         """Apply the map to the last dim."""
-        return F.linear(self.input_operand(x_XD), self.weight_operand(self.weight), self.bias)
+        return linear(self.input_operand(x_XD), self.weight_operand(self.weight), self.bias)
 
 
 class Segment(nn.Module):
@@ -64,17 +63,22 @@ class Segments(nn.Module, FormatMixin):
         self, inputs: int, rows: Mapping[str, int], *, has_bias: bool = False, **where: Any
     ):
         super().__init__()
-        self.rows = dict(rows)
         whole = torch.empty(sum(rows.values()), inputs, **where)
+        parts: list[Segment] = []
         for name, weight in zip(rows, whole.split(list(rows.values())), strict=True):
             bias = torch.empty(rows[name], **where) if has_bias else None
-            self.add_module(name, Segment(weight, bias))
+            parts.append(Segment(weight, bias))
+            self.add_module(name, parts[-1])
+        self.names = tuple(rows)
+        self.has_bias = has_bias
 
     def forward(self, x_XD: Tensor) -> Tensor:
         """All segments, concatenated on the last dim."""
-        parts: list[Segment] = [self.get_submodule(name) for name in self.rows]  # type: ignore[misc]
+        modules = self._modules
+        parts: list[Segment] = [modules[name] for name in self.names]  # type: ignore[misc]
         weights = [self.weight_operand(part.weight) for part in parts]
-        return segmented_linear(self.input_operand(x_XD), weights, [part.bias for part in parts])
+        biases = [part.bias for part in parts] if self.has_bias else None
+        return segmented_linear(self.input_operand(x_XD), weights, biases)
 
 
 class Experts(nn.Module, FormatMixin):

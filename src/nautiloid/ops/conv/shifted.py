@@ -140,10 +140,9 @@ def conv_silu_step(
     >>> state.item()
     1.0
     """
-    y = x_SC * weight_KC[-1] if bias_C is None else torch.addcmul(bias_C, x_SC, weight_KC[-1])
-    taps = weight_KC.shape[0] - 1
-    y += (state_SLC * weight_KC[:-1]).sum(1)
-    if taps > 1:
-        state_SLC[:, :-1] = state_SLC[:, 1:].clone()
-    state_SLC[:, -1] = x_SC
+    window_SKC = torch.cat([state_SLC, x_SC[:, None].to(state_SLC.dtype)], 1)
+    state_SLC.copy_(window_SKC[:, 1:])
+    y = (window_SKC * weight_KC).sum(1)
+    if bias_C is not None:
+        y += bias_C
     return F.silu(y, inplace=True)

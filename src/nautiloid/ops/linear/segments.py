@@ -14,6 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+# where the transposed product was measured to be faster (float32, two cores)
+FEWEST_ROWS, MOST_ROWS = 3, 64
+
 
 def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
     """The one [sum of rows, columns] tensor that adjacent weights are views of, else None.
@@ -27,15 +30,29 @@ def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
     first = weights[0]
     address, rows = first.data_ptr(), 0
     for w in weights:
-        if w.data_ptr() != address or not w.is_contiguous():
+        if w.data_ptr() != address:
             return None
-        address += w.numel() * w.element_size()
+        address += w.nbytes
         rows += w.shape[0]
+    if not all(w.is_contiguous() for w in weights):
+        return None
     storage = first.untyped_storage()
     if address > storage.data_ptr() + storage.nbytes():
         return None
-    shape = (rows, *first.shape[1:])
-    return torch.as_strided(first.detach(), shape, first.stride(), first.storage_offset())
+    return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
+
+
+def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """`x W^T + b`; a few rows on a CPU run as `(W x^T)^T`, which reads the weights up to twice as fast.
+
+    >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).item()
+    11.0
+    """
+    is_thin = x_XD.dim() == 2 and FEWEST_ROWS <= x_XD.shape[0] <= MOST_ROWS
+    if not is_thin or torch.is_grad_enabled() or x_XD.device.type != "cpu":
+        return F.linear(x_XD, weight_ND, bias_N)
+    y = torch.mm(weight_ND, x_XD.t()).t().contiguous()
+    return y if bias_N is None else y.add_(bias_N)
 
 
 class _Fused(torch.autograd.Function):
@@ -63,13 +80,12 @@ def segmented_linear(
     >>> segmented_linear(torch.tensor([[1.0, 2.0]]), [w[:1], w[1:]]).tolist()
     [[1.0, 2.0]]
     """
-    has_bias = biases is not None and biases[0] is not None
-    fused = None if has_bias else fused_view(weights)
+    fused = fused_view(weights) if biases is None else None
     if fused is None:
         parts = [
-            F.linear(x_XD, w, None if biases is None else biases[i]) for i, w in enumerate(weights)
+            linear(x_XD, w, None if biases is None else biases[i]) for i, w in enumerate(weights)
         ]
         return torch.cat(parts, -1)
     if not torch.is_grad_enabled():
-        return F.linear(x_XD, fused)
+        return linear(x_XD, fused)
     return _Fused.apply(x_XD, fused, *weights)

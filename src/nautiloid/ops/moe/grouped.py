@@ -56,8 +56,11 @@ def _matmul_up(x_AL: Tensor, weight_EML: Tensor, groups: _Groups) -> Tensor:
 
 def _combine(y_AL: Tensor, inverse: Tensor, top_k: int) -> Tensor:
     """Sum each token's rows in a fixed order, in float32 or wider."""
+    if y_AL.dtype in (torch.float32, torch.float64):
+        # gathers and adds in one pass; its order is that of the rows
+        return F.embedding_bag(inverse.view(-1, top_k), y_AL, mode="sum")
     rows = y_AL.index_select(0, inverse).view(-1, top_k, y_AL.shape[1])
-    return rows.sum(1, dtype=torch.promote_types(y_AL.dtype, torch.float32)).to(y_AL.dtype)
+    return rows.sum(1, dtype=torch.float32).to(y_AL.dtype)
 
 
 def _activate_backward(
@@ -88,7 +91,7 @@ class _Experts(torch.autograd.Function):
         top_k = experts.shape[1]
         groups = _Groups(experts, up.shape[0])
         inverse = groups.inverse()
-        x_A = x.index_select(0, groups.tokens)
+        x_A = F.embedding(groups.tokens, x)
         h = _matmul_up(x_A, up, groups)
         g = None if gate is None else _matmul_up(x_A, gate, groups)
         w = weights.reshape(-1)[groups.order].to(x.dtype)[:, None]
@@ -104,7 +107,7 @@ class _Experts(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x_A, h, g, w, inverse, up, down, gate = ctx.saved_tensors
         groups: _Groups = ctx.groups
-        dy = dout.index_select(0, groups.tokens)
+        dy = F.embedding(groups.tokens, dout.contiguous())
         is_plain_relu2 = g is None and ctx.activation == "relu2"
         positive = F.relu(h) if is_plain_relu2 else None
         act = activate(h, g, ctx.activation) if positive is None else positive * positive
@@ -146,20 +149,21 @@ def _few(
     activation: Activation,
 ) -> Tensor:
     """A handful of assignments, as matrix-vector products without sorting."""
+    tokens, top_k = experts_TK.shape
+    h = x_TL.new_empty(tokens, top_k, up.shape[1])
+    g = None if gate is None else torch.empty_like(h)
+    chosen = experts_TK.tolist()
+    for t, x in enumerate(x_TL.unbind()):
+        for k, row in enumerate(h[t].unbind()):
+            torch.mv(up[chosen[t][k]], x, out=row)
+        if gate is not None and g is not None:
+            for k, row in enumerate(g[t].unbind()):
+                torch.mv(gate[chosen[t][k]], x, out=row)
+    h = activate(h, g, activation).mul_(weights_TK[..., None].to(h.dtype))
     out = torch.zeros_like(x_TL)
-    for t, (chosen, weights) in enumerate(
-        zip(experts_TK.tolist(), weights_TK.tolist(), strict=True)
-    ):
-        x, y = x_TL[t], out[t]
-        for e, w in zip(chosen, weights, strict=True):
-            h = torch.mv(up[e], x)
-            if gate is not None:
-                h = activate(h, torch.mv(gate[e], x), activation)
-            elif activation == "relu2":
-                h = h.relu_().square_()
-            else:
-                h = F.silu(h, inplace=True)
-            y.addmv_(down[e], h, alpha=w)
+    for t, y in enumerate(out.unbind()):
+        for k, row in enumerate(h[t].unbind()):
+            y.addmv_(down[chosen[t][k]], row)
     return out
 
 

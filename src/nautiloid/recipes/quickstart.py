@@ -7,7 +7,10 @@ Corpus, tokenizer, pretraining, fine-tuning on two environments with thinking on
 accuracy of the untrained, the pretrained and the tuned model, sample chats, report. Every stage
 goes on where it was interrupted.
 
-RESULTS
+On 2 cores: about 6 minutes (corpus 17 s, tokenizer 3, pretraining 130, fine-tuning 140, evaluation
+50). Held-out loss 3.83 nats a token, 2.14 bits a byte; unigram entropy 6.38 nats. 500 held-out
+problems each: untrained and pretrained 0 %, tuned with thinking 81 % on chained sums and 71 % on
+sorting, without thinking 6 % and 59 %.
 """
 
 from __future__ import annotations
@@ -115,7 +118,7 @@ class QuickstartRecipe(Recipe):
             "pattern": self.model.pattern,
             "pretraining": f"{pretrain:,} tokens",
             "fine-tuning": f"{sft:,} tokens",
-            "evaluation": f"{self.problems} problems a benchmark, thinking on and off",
+            "evaluation": f"{self.problems} problems a benchmark",
         }
 
     def write_corpus(self, run: Run) -> None:
@@ -137,8 +140,23 @@ class QuickstartRecipe(Recipe):
         write_untrained(run.path / "untrained", self.pretrain_recipe(run))
 
     def run_pretrain(self, run: Run) -> None:
-        """Train on the text."""
+        """Train on the text; the unigram entropy of the held-out text is the loss to beat."""
+        from nautiloid.core.metrics import Metrics
+        from nautiloid.data.corpus import unigram_entropy
+
         self.sub_run(run, "pretrain", self.pretrain_recipe(run))
+        if run.should_stop.is_set() or self.unigram_entropy(run) is not None:
+            return
+        entropy = unigram_entropy(run.path / "corpus", run.path / "tokenizer")
+        metrics = Metrics(run.path / "pretrain" / "metrics.jsonl")
+        metrics.write("baseline", 0, {"unigram_entropy": entropy})
+
+    def unigram_entropy(self, run: Run) -> float | None:
+        """Held-out nats a token of a model that only knows how frequent each token is."""
+        from nautiloid.core.metrics import read_metrics
+
+        lines = read_metrics(run.path / "pretrain" / "metrics.jsonl", "baseline")
+        return next((line["unigram_entropy"] for line in lines), None)
 
     def run_sft(self, run: Run) -> None:
         """Tune on solved tasks, with reasoning, without, and with reasoning cut to a budget."""
@@ -168,7 +186,8 @@ class QuickstartRecipe(Recipe):
                 model=str(folder),
                 benchmarks=(SumsBenchmark(), SortingBenchmark()),
                 count=self.problems,
-                modes=("on", "off"),
+                modes=("on", "off") if name == "sft" else ("on",),
+                max_batch=128,
             )
             self.sub_run(run, f"eval-{name}", recipe)
 
@@ -192,7 +211,6 @@ class QuickstartRecipe(Recipe):
     def figures(self, run: Run) -> dict[str, float]:
         """Accuracies by model, benchmark and mode; held-out loss beside the unigram entropy."""
         from nautiloid.core.files import read_json
-        from nautiloid.data.corpus import unigram_entropy
 
         figures: dict[str, float] = {}
         for name in ("untrained", "pretrain", "sft"):
@@ -201,8 +219,7 @@ class QuickstartRecipe(Recipe):
         done = read_json(run.path / "pretrain" / "done.json")
         figures["held_out_loss"] = done["held_out_loss"]
         figures["held_out_bits_per_byte"] = done["held_out_bits_per_byte"]
-        corpus, tokenizer = run.path / "corpus", run.path / "tokenizer"
-        figures["held_out_unigram_entropy"] = unigram_entropy(corpus, tokenizer)
+        figures["held_out_unigram_entropy"] = self.unigram_entropy(run) or float("nan")
         return figures
 
     def text(self, run: Run, split: str) -> Jsonl:

@@ -107,6 +107,7 @@ def _key_figures(record: RunRecord) -> dict[str, object]:
     figures: dict[str, object] = {
         "training loss": _figure(record.last("train", "loss")),
         "held-out loss": _figure(record.last("eval", "loss")),
+        "unigram entropy": _figure(record.last("baseline", "unigram_entropy")),
         "held-out bits per byte": _figure(record.last("eval", "bits_per_byte")),
         "tokens": amount(record.last("train", "tokens") or 0) if "train" in record.lines else "",
         "tokens/s, median": f"{speeds[len(speeds) // 2]:,.0f}" if speeds else "",

@@ -112,6 +112,38 @@ class _ConvSilu(torch.autograd.Function):
         return rows.take(d_padded), dw.t(), inner.sum(0) if ctx.has_bias else None, d_context, None
 
 
+class _UniformConvSilu(torch.autograd.Function):
+    """Sequences of one length without context: shifted slices of the input itself, no buffer."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sequences: int
+    ) -> Tensor:
+        rows = x.unflatten(0, (sequences, -1))
+        w = weight.t().contiguous()
+        pre = rows * w[-1] if bias is None else torch.addcmul(bias, rows, w[-1])
+        for shift in range(1, min(len(w), rows.shape[1])):
+            pre[:, shift:].addcmul_(rows[:, :-shift], w[-1 - shift])
+        ctx.has_bias = bias is not None
+        ctx.save_for_backward(rows, pre, w)
+        return F.silu(pre).flatten(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        rows, pre, w = ctx.saved_tensors
+        d_pre = torch.ops.aten.silu_backward(dy.reshape(pre.shape), pre)
+        dx = d_pre * w[-1]
+        dw = torch.zeros_like(w)
+        dw[-1] = (d_pre * rows).sum((0, 1))
+        for shift in range(1, min(len(w), rows.shape[1])):
+            later, earlier = d_pre[:, shift:], rows[:, :-shift]
+            dx[:, :-shift].addcmul_(later, w[-1 - shift])
+            dw[-1 - shift] = (later * earlier).sum((0, 1))
+        d_bias = d_pre.sum((0, 1)) if ctx.has_bias else None
+        return dx.flatten(0, 1), dw.t(), d_bias, None
+
+
 def conv_silu(
     x_TC: Tensor,
     weight_CK: Tensor,
@@ -125,7 +157,11 @@ def conv_silu(
     >>> [round(v, 3) for v in y.flatten().tolist()]
     [0.731, 1.762, 1.762]
     """
-    rows = _Rows(lengths, weight_CK.shape[1] - 1, x_TC.device)
+    gap = weight_CK.shape[1] - 1
+    if initial_SLC is None and len(set(lengths)) == 1 and lengths[0] >= gap:
+        y = _UniformConvSilu.apply(x_TC, weight_CK, bias_C, len(lengths))
+        return y, x_TC.unflatten(0, (len(lengths), -1))[:, -gap:]  # type: ignore[return-value]
+    rows = _Rows(lengths, gap, x_TC.device)
     return _ConvSilu.apply(x_TC, weight_CK, bias_C, initial_SLC, rows)
 
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,9 +83,10 @@ def main() -> None:
     )
 
 
-def load_peer(folder: Path) -> NemotronHForCausalLM:
+def load_peer(folder: Path) -> Any:
     """transformers' model of the same folder, with the step-size floor of 5.18 to 5.23 removed."""
-    peer = NemotronHForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    peer: Any = NemotronHForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    module: Any
     for module in peer.modules():
         if hasattr(module, "time_step_limit"):
             module.time_step_limit = (0.0, float("inf"))
@@ -108,7 +110,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def check(ours: Decoder, peer: NemotronHForCausalLM) -> None:
+def check(ours: Decoder, peer: Any) -> None:
     """Logits, loss and 32 greedy tokens agree."""
     ids = tokens(4, 512)
     with torch.no_grad():
@@ -132,7 +134,7 @@ def tokens(rows: int, length: int) -> Tensor:
     )
 
 
-def train_row(ours: Decoder, peer: NemotronHForCausalLM, gemm: float) -> Row:
+def train_row(ours: Decoder, peer: Any, gemm: float) -> Row:
     """Tokens a second of whole optimizer steps on 4 rows of 512."""
     ids = tokens(4, 513)
     batch = Batch(
@@ -183,9 +185,7 @@ def train_row(ours: Decoder, peer: NemotronHForCausalLM, gemm: float) -> Row:
     )
 
 
-def decode_row(
-    ours: Decoder, peer: NemotronHForCausalLM, batch: int, goal: float, bandwidth: float
-) -> Row:
+def decode_row(ours: Decoder, peer: Any, batch: int, goal: float, bandwidth: float) -> Row:
     """Greedy tokens a second with a cache, prefill left out by difference of two lengths."""
     prompts = tokens(batch, PROMPT)
     engine = Engine(ours, max_batch=batch, stop_ids=())
@@ -203,7 +203,8 @@ def decode_row(
 
     our_s: list[float] = []
     peer_s: list[float] = []
-    our_run(FEW), peer_run(FEW)
+    our_run(FEW)
+    peer_run(FEW)
     for _ in range(REPS):
         our_s.append(step_s(our_run))
         peer_s.append(step_s(peer_run))
@@ -232,7 +233,8 @@ def alternate(
 ) -> tuple[list[float], list[float]]:
     """Seconds of each call, `REPS` times, taking turns after two calls that warm up."""
     for _ in range(2):
-        first(), second()
+        first()
+        second()
     pairs = [(timed(first), timed(second)) for _ in range(REPS)]
     return [a for a, _ in pairs], [b for _, b in pairs]
 

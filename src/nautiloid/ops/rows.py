@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 class _Spread(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, source_R: Tensor, index_T: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, source_R: Tensor, index_T: Tensor) -> Tensor:
         ctx.save_for_backward(index_T)
         return x.index_select(0, source_R)
 
@@ -27,7 +27,7 @@ class _Spread(torch.autograd.Function):
 
 class _Collect(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, index_T: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, y: Tensor, index_T: Tensor) -> Tensor:
         ctx.save_for_backward(index_T)
         ctx.rows = y.shape[0]
         return y.index_select(0, index_T)
@@ -48,7 +48,7 @@ def spread(x_T: Tensor, source_R: Tensor, index_T: Tensor) -> Tensor:
     >>> spread(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 0, 1]), torch.tensor([0, 2])).tolist()
     [[1.0], [1.0], [2.0]]
     """
-    return _Spread.apply(x_T, source_R, index_T)  # type: ignore[return-value]
+    return _Spread.apply(x_T, source_R, index_T)
 
 
 def collect(y_R: Tensor, index_T: Tensor) -> Tensor:
@@ -57,4 +57,4 @@ def collect(y_R: Tensor, index_T: Tensor) -> Tensor:
     >>> collect(torch.tensor([[1.0], [9.0], [2.0]]), torch.tensor([0, 2])).tolist()
     [[1.0], [2.0]]
     """
-    return _Collect.apply(y_R, index_T)  # type: ignore[return-value]
+    return _Collect.apply(y_R, index_T)

@@ -16,10 +16,10 @@ from nautiloid.eval.statistics import estimate
 
 
 @pytest.mark.parametrize(
-    "benchmark", [SumsBenchmark(), SumsBenchmark(levels=(1, 2)), SortingBenchmark()]
+    "scored", [SumsBenchmark(), SumsBenchmark(levels=(1, 2)), SortingBenchmark()]
 )
-def test_suite(benchmark):
-    check_benchmark(benchmark)
+def test_suite(scored):
+    check_benchmark(scored)
 
 
 def test_names_find_the_classes():

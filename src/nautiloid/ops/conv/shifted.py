@@ -116,9 +116,7 @@ class _UniformConvSilu(torch.autograd.Function):
     """Sequences of one length without context: shifted slices of the input itself, no buffer."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sequences: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sequences: int) -> Tensor:
         rows = x.unflatten(0, (sequences, -1))
         w = weight.t().contiguous()
         pre = rows * w[-1] if bias is None else torch.addcmul(bias, rows, w[-1])
@@ -160,7 +158,7 @@ def conv_silu(
     gap = weight_CK.shape[1] - 1
     if initial_SLC is None and len(set(lengths)) == 1 and lengths[0] >= gap:
         y = _UniformConvSilu.apply(x_TC, weight_CK, bias_C, len(lengths))
-        return y, x_TC.unflatten(0, (len(lengths), -1))[:, -gap:]  # type: ignore[return-value]
+        return y, x_TC.unflatten(0, (len(lengths), -1))[:, -gap:]
     rows = _Rows(lengths, gap, x_TC.device)
     return _ConvSilu.apply(x_TC, weight_CK, bias_C, initial_SLC, rows)
 

@@ -121,7 +121,7 @@ class _Relu2(torch.autograd.Function):
     """Keeps relu(x) alone for the backward, in two passes."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = F.relu(x)
         ctx.save_for_backward(positive)
         return positive * positive
@@ -140,7 +140,7 @@ def relu2(x: Tensor) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return F.relu(x).square_()
-    return _Relu2.apply(x)  # type: ignore[return-value]
+    return _Relu2.apply(x)
 
 
 def activate(h: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:

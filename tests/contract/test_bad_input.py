@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.suites.resuming import tiny_pretraining
 
 from nautiloid.cli.main import main
@@ -107,6 +108,18 @@ def test_a_missing_shard(model: Path, capsys: pytest.CaptureFixture[str]) -> Non
     shard = sorted(parts.glob("model-*.safetensors"))[1]
     shard.unlink()
     fails(["inspect", str(parts)], capsys, f"{shard.name}: missing shard", "copy it again")
+
+
+def test_files_with_another_content(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = model / "model.safetensors"
+    for header in (b"{", b"[1]", b'{"a": {"dtype": "F32"}}'):
+        weights.write_bytes(len(header).to_bytes(8, "little") + header)
+        fails(["inspect", str(model)], capsys, f"{weights}: not a safetensors file")
+    weights.unlink()
+    index = model / "model.safetensors.index.json"
+    for text in ("{}", "[1]"):
+        index.write_text(text)
+        fails(["inspect", str(model)], capsys, f"{index}: weight_map: missing")
 
 
 def test_a_folder_without_weights(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,3 +216,38 @@ def test_a_torn_checkpoint_is_passed_over(
         handle.truncate(100)
     assert main(["pretrain", str(run)]) == 0
     assert (run / "model" / "model.safetensors").read_bytes() == expected
+
+
+def test_a_run_is_never_replaced_by_a_model(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(trained / "run", tmp_path / "run"))
+    fails(["convert", str(run), "--out", str(run)], capsys, "exists and is not a model folder")
+    assert (run / "metrics.jsonl").is_file()
+
+
+def test_a_run_that_cannot_start_leaves_its_folder_free(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = read_json(trained / "recipe.json")
+    data["recipe"]["tokenizer"] = str(tmp_path / "nowhere")
+    (tmp_path / "recipe.json").write_text(json.dumps(data))
+    argv = ["pretrain", str(tmp_path / "recipe.json"), "--out", str(tmp_path / "run")]
+    fails(argv, capsys, "nowhere")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(["chat", str(model), "--device", "cuda"], capsys, "device: cuda: torch sees no GPU")
+
+
+def test_a_run_of_runs_names_its_models(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = tmp_path / "outer"
+    shutil.copytree(trained / "run", outer / "sft")
+    (outer / "env.json").write_text("{}")
+    shutil.copy(trained / "recipe.json", outer / "config.json")
+    for verb in ("chat", "eval"):
+        fails([verb, str(outer)], capsys, f"model: {outer}: name one of {outer / 'sft'}")

@@ -118,7 +118,7 @@ def test_help_needs_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["inspect", "nemotron-9-nano"], "preset: nemotron-9-nano: did you mean"),
         (["inspect", "--context", "0"], "--context: 0: use at least 1"),
-        (["inspect", "taken"], "taken/config.json: no such file"),
+        (["inspect", "taken"], "taken: neither a model nor a run"),
         (["convert", "taken"], "--out: missing"),
         (["convert", "nowhere", "--out", "x"], "nowhere: no model there"),
         (["convert", "merge", "nowhere", "--out", "x"], "nowhere: no model there"),

@@ -18,20 +18,21 @@ examples:
   nautiloid eval eval/default --model runs/sft-debug/model --count 100
   nautiloid eval runs/sft-debug/model --count 50 --modes on
 """
+KIND = "eval.recipe"
 
 
 def load(subject: str) -> Recipe | None:
-    """The default evaluation of a model or run folder; None for everything else."""
+    """The default evaluation of a model or training run; None for everything else."""
     folder = Path(subject)
     if not folder.is_dir():
         return None
     from nautiloid.core.recipes import load_recipe
-    from nautiloid.core.report.run_record import is_run
+    from nautiloid.core.report.run_record import is_run, read_record
     from nautiloid.eval.recipe import EvalRecipe
     from nautiloid.train.recipe import model_folder
 
-    if is_run(folder) and not (folder / "model").is_dir():
-        return None
+    if is_run(folder) and read_record(folder).kind == KIND:
+        return None  # itself an evaluation, which goes on
     recipe = load_recipe("eval/default")
     assert isinstance(recipe, EvalRecipe)
     model = model_folder(subject, "model")
@@ -39,7 +40,7 @@ def load(subject: str) -> Recipe | None:
     return replace(recipe, name=f"eval-{name}", model=model)
 
 
-VERB = RecipeVerb("eval", "eval.recipe", TEXT, load=load)
+VERB = RecipeVerb("eval", KIND, TEXT, load=load)
 
 
 def main(argv: Sequence[str], *, verbose: bool) -> int:

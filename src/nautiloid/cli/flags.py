@@ -25,6 +25,7 @@ CLEARER = (
     ),
     (r"^Error parsing (--\S+): could not convert string to float: (.*)$", r"\1: \2: use a number"),
     (r"^Error parsing (--\S+): ", r"\1: "),
+    (r"^Error parsing [A-Z]\w*: ", ""),  # the recipe itself, by its class
     (r"^Error parsing ([\w.]+): (?:\1\.)?", r"\1."),
     (
         r"^invalid choice ('.*') for argument '(--\S+)'\. Expected one of \((.*?),?\)\.$",

@@ -57,13 +57,18 @@ def main(argv: Sequence[str], *, verbose: bool) -> int:
         return 0
     folder = Path(subject)
     if not folder.exists():
-        from nautiloid.model.presets import preset
+        from nautiloid.model.presets import preset, preset_names
+
+        if folder.name != subject and subject not in preset_names():
+            raise InputError(subject, None, "no such folder")
 
         parts = show_model.model(subject, preset(subject), options.context, options.dtype)
     elif is_run(folder):
         parts = show_run.run(folder)
         if (folder / "model").is_dir():
             parts += show_model.checkpoint(folder / "model", options.context, options.dtype)
+    elif folder.is_dir() and not (folder / "config.json").is_file():
+        raise InputError(subject, None, "neither a model nor a run: there is no config.json in it")
     else:
         parts = show_model.checkpoint(folder, options.context, options.dtype)
         if options.tensors:

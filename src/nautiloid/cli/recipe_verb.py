@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,13 +110,24 @@ class RecipeVerb:
         if run.is_done:
             console.print(f"finished before: {out} (another --out runs it again)")
         else:
-            with run.active():
-                recipe.run(run)
+            try:
+                with run.active():
+                    recipe.run(run)
+            except InputError:
+                if not run.resumed:
+                    _forget(run.path)
+                raise
         if not run.is_done:
             console.print(f"stopped early: {out}; the same command goes on where it stopped")
             return INTERRUPTED
         console.print(show.facts_table(f"[bold]{out}[/]", run.facts()))
         return 0
+
+
+def _forget(folder: Path) -> None:
+    """Remove the folder of a run that could not start, so that the corrected command can use it."""
+    if {path.name for path in folder.iterdir()} <= {"config.json", "env.json", "log.txt"}:
+        shutil.rmtree(folder)
 
 
 def split_subject(argv: Sequence[str]) -> tuple[str | None, list[str]]:

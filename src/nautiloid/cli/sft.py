@@ -12,7 +12,7 @@ said, in the modes thinking on, off and truncated to a budget.
 
 examples:
   nautiloid sft sft/debug
-  nautiloid sft sft/debug --init runs/pretrain-debug/model --trainer.optim.lr 1e-3
+  nautiloid sft sft/debug --preset tune --init runs/pretrain-debug --trainer.optim.lr 1e-3
   nautiloid sft runs/sft-debug            (goes on with an interrupted run)
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
+
+PIPED = 120
 
 
 def settings_tree(title: str, data: Any) -> Tree:
@@ -63,5 +66,8 @@ def rows_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object
 
 
 def console() -> Console:
-    """Standard output."""
-    return Console(highlight=False)
+    """Standard output; piped, it is wide enough for our tables."""
+    found = Console(highlight=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = PIPED
+    return found

@@ -42,8 +42,10 @@ def presets() -> Table:
                 amount(costs.decode_flops(config, 8192)),
             )
         )
-    header = ("preset", "family", "layers", "width", "parameters", "active", "FLOP/token")
-    return rows_table("", header, rows)
+    header = ("preset", "family", "layers", "width", "total", "active", "FLOP/token")
+    table = rows_table("", header, rows)
+    table.collapse_padding = True  # to fit 80 columns
+    return table
 
 
 def model(name: str, config: ModelConfig, context: int, dtype: str | None) -> list[RenderableType]:

@@ -40,7 +40,7 @@ def _progress(record: RunRecord) -> dict[str, object]:
     facts: dict[str, object] = {
         "state": "finished" if record.done is not None else "not finished",
         "steps": f"{step:,} of {trainer['num_steps']:,}" if "num_steps" in trainer else "",
-        "time": duration(record.duration_s),
+        "time": duration(record.duration_s) if record.lines else "",
         "checkpoints": ", ".join(states) or "none",
         "spikes and skipped steps": len(record.lines.get("spike", [])),
     }

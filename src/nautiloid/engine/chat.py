@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -60,7 +62,7 @@ class Chat:
                 return self._command(line)
             if line:
                 self._answer(line)
-        except InputError as error:
+        except (InputError, OSError) as error:
             self.console.print(Text(str(error), style="red"))
         return True
 
@@ -146,6 +148,8 @@ class Chat:
         if not rest:
             raise InputError("/save", None, "name a file")
         path = Path(rest).expanduser()
+        if path.is_dir():
+            raise InputError("/save", rest, "is a folder; name a file")
         write_json(path, {"messages": [to_json(message) for message in self.messages]})
         return f"saved {len(self.messages)} messages to {path}"
 
@@ -181,9 +185,11 @@ def chat(
 
 def _typed(console: Console) -> Iterable[str]:
     """Lines of standard input; the prompt is shown to people only."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("readline")  # `input` then edits lines and remembers them
     while True:
         try:
-            yield console.input("[bold]> [/bold]" if console.is_terminal else "")
+            yield input("> " if console.is_terminal else "")
         except (EOFError, KeyboardInterrupt):
             console.print()
             return

@@ -44,8 +44,10 @@ def read_family(path: PathLike) -> tuple[Family, ModelConfig]:
         file = file / "config.json"
     data = read_json(file)
     if not isinstance(data, dict) or "model_type" not in data:
+        inside = file.parent / "model"
+        hint = f"; the model is in {inside}" if (inside / "config.json").is_file() else ""
         raise InputError(
-            f"{file}: model_type", None, "missing; this is not the config.json of a model"
+            f"{file}: model_type", None, f"missing; this is not the config.json of a model{hint}"
         )
     try:
         found = family(cast(dict[str, Any], data)["model_type"])
@@ -80,19 +82,22 @@ def read_header(file: Path) -> dict[str, Entry]:
             )
         try:
             header: dict[str, Any] = json.loads(handle.read(length))
-        except ValueError:
+            header.pop("__metadata__", None)
+            found = [
+                (fact["data_offsets"], Entry(name, file, fact["dtype"], tuple(fact["shape"])))
+                for name, fact in header.items()
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(str(file), None, "not a safetensors file; copy it again") from None
-    header.pop("__metadata__", None)
     entries: dict[str, Entry] = {}
-    for name, fact in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0]):
-        entry = Entry(name, file, fact["dtype"], tuple(fact["shape"]))
-        if 8 + length + fact["data_offsets"][1] > size:
+    for (_, stop), entry in sorted(found, key=lambda item: item[0]):
+        if 8 + length + stop > size:
             raise InputError(
-                f"{file}: {name}",
+                f"{file}: {entry.name}",
                 f"truncated at {size} bytes",
                 f"expected {list(entry.shape)} {entry.dtype}; copy the file again",
             )
-        entries[name] = entry
+        entries[entry.name] = entry
     return entries
 
 
@@ -107,7 +112,10 @@ def scan(folder: PathLike) -> dict[str, Entry]:
         return read_header(folder / SINGLE)
     if not (folder / INDEX).is_file():
         raise InputError(str(folder), None, f"holds neither {SINGLE} nor {INDEX}")
-    weights: dict[str, str] = read_json(folder / INDEX)["weight_map"]
+    index = read_json(folder / INDEX)
+    if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
+        raise InputError(f"{folder / INDEX}: weight_map", None, "missing; copy the file again")
+    weights = cast(dict[str, str], index["weight_map"])
     entries: dict[str, Entry] = {}
     for name in dict.fromkeys(weights.values()):
         file = folder / name

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nautiloid.core.errors import InputError
-from nautiloid.core.files import atomic_path, write_json
+from nautiloid.core.files import atomic_path, read_json, write_json
 from nautiloid.model.config import Dtype, ModelConfig
 from nautiloid.model.family import Family, InexpressibleError, Stored, family, write_tokens
 from nautiloid.model.folder import (
+    FLOATS,
     INDEX,
     SINGLE,
     Entry,
@@ -41,6 +42,8 @@ Reader = Callable[[str, int | None], Tensor]
 
 def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of a config's `dtype`."""
+    if name not in FLOATS.values():
+        raise InputError("dtype", name, f"use one of {', '.join(FLOATS.values())}")
     return cast(torch.dtype, getattr(torch, name))
 
 
@@ -153,11 +156,14 @@ def load(
         ops: Which operator variants run.
 
     Raises:
-        InputError: The folder is incomplete or damaged, or its tokenizer knows more ids than the model.
+        InputError: The folder is incomplete or damaged, its tokenizer knows more ids than the model,
+            or there is no such device.
     """
     from nautiloid.model.checkpoint import check_tokenizer
     from nautiloid.model.decoder import Decoder
 
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InputError("device", str(device), "torch sees no GPU; use cpu")
     wanted = dtype_of(dtype) if isinstance(dtype, str) else dtype
     stream = WeightStream(path, dtype=wanted)
     check_tokenizer(path, stream.config)
@@ -199,7 +205,8 @@ def atomic_folder(path: PathLike) -> AbstractContextManager[Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+    file = folder / "config.json"  # that of a run, which must never be replaced, has no model_type
+    return file.is_file() and "model_type" in read_json(file)
 
 
 def write_model(

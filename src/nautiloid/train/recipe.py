@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nautiloid.core.config import Recipe
 from nautiloid.core.errors import InputError
@@ -115,9 +116,9 @@ def model_folder(path: str, field: str) -> str:
         ):
             return folder
     if os.path.isfile(os.path.join(path, "env.json")):
-        raise InputError(
-            field, path, "this run has not finished: run its command again, then this one"
-        )
+        inside = sorted(str(f.parent) for f in Path(path).glob("*/model"))
+        remedy = "this run has not finished: run its command again, then this one"
+        raise InputError(field, path, f"name one of {', '.join(inside)}" if inside else remedy)
     raise InputError(
         field,
         path,

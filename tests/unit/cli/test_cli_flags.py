@@ -95,6 +95,11 @@ def test_a_narrow_terminal_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         )
 
 
+def test_a_field_of_the_recipe_is_named_without_its_class() -> None:
+    with pytest.raises(InputError, match=r"^init: x: give either init"):
+        change("--init", "x")
+
+
 def test_own_options_are_told_from_those_of_the_recipe() -> None:
     argv = ["--trainer.num-steps", "3", "--preset", "debug", "--dry-run", "--seed", "-1"]
     options, rest = parse_known(RunOptions, argv, prog="x")

@@ -81,6 +81,14 @@ def test_mistakes_are_explained_and_change_nothing(session, line, message):
     assert (session.thinking, session.params) == before
 
 
+def test_a_file_that_cannot_be_written_does_not_end_the_chat(session, tmp_path):
+    assert session.read(f"/save {tmp_path}")
+    assert "is a folder; name a file" in said(session)
+    (tmp_path / "file").touch()
+    assert session.read(f"/save {tmp_path / 'file' / 'chat.json'}")
+    assert "Not a directory" in said(session)
+
+
 def test_chat_reads_lines_of_a_model_folder(folder):
     shown = io.StringIO()
     chat(

@@ -6,8 +6,9 @@
 CPU, one core: 1.4 million parameters, 150 steps of 2,048 tokens in about 2 minutes (2,500 tokens a second).
 Held-out loss 0.59; enough to see the format learned, too short to answer well.
 
-To tune a model of your own instead, copy this file, set `init` to its folder (or to the run that made
-it, such as `runs/pretrain-debug`), and leave out `model` and `tokenizer`.
+`tune` takes a model that exists, with its tokenizer, instead of a fresh one:
+
+    nautiloid sft sft/debug --preset tune --init runs/pretrain-debug
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ def recipe() -> SFTRecipe:
             eval_batches=4,
         ),
     )
+
+
+def tune() -> SFTRecipe:
+    init = "runs/pretrain-debug"
+    return replace(recipe(), name="sft-tune", init=init, model=None, tokenizer=None)
 
 
 def debug() -> SFTRecipe:

@@ -84,11 +84,6 @@ class MoEConfig(BlockConfig):
                 f"the kept groups hold fewer experts than num_experts_per_tok ({self.num_experts_per_tok})",
             )
 
-    @property
-    def router_is_limited(self) -> bool:
-        """Whether the group limit can change the choice."""
-        return self.n_group > 1 and self.topk_group < self.n_group
-
     def tensors(self, d: int) -> dict[str, TensorSpec]:
         """Router, stacked routed experts [E, m, l] and [E, l, m], shared expert, latent projections."""
         e, m = self.n_routed_experts, self.moe_intermediate_size

@@ -83,7 +83,7 @@ class Tokenizer:
 
         Args:
             folder: A folder saved by us or by Hugging Face libraries.
-            grammar: Overrides the recorded grammar; needed when none is recorded.
+            grammar: Overrides the recorded grammar; without either, the chat template tells it.
 
         Raises:
             InputError: A file is missing or damaged, or the grammar is unknown.
@@ -100,15 +100,16 @@ class Tokenizer:
         config = read_json(config_path) if config_path.is_file() else {}
         if not isinstance(config, dict):
             raise InputError(str(config_path), None, "not a JSON object; restore or remake it")
-        name = grammar or config.get(_GRAMMAR)
-        if not isinstance(name, str):
-            known = ", ".join(_grammar_names())
-            raise InputError(str(folder), "unknown chat grammar", f"pass grammar= (one of {known})")
         template_path = folder / "chat_template.jinja"
         template = config.get("chat_template")
         if template_path.is_file():
             template = template_path.read_text(encoding="utf-8")
         template = template if isinstance(template, str) else None
+        name = grammar or config.get(_GRAMMAR) or _recognised(template or "")
+        if not isinstance(name, str):
+            remedy = f"pass grammar= or write {_GRAMMAR} into {config_path.name}"
+            known = ", ".join(_grammar_names())
+            raise InputError(str(folder), "unknown chat grammar", f"{remedy} (one of {known})")
         return cls(backend, grammar=name, config=config, template=template)
 
     @classmethod
@@ -305,3 +306,10 @@ def _grammar_names() -> list[str]:
     from nautiloid.data.render.base import Renderer
 
     return Renderer.registry.names()
+
+
+def _recognised(template: str) -> str | None:
+    """The grammar with the most marks among those whose marks all stand in a chat template."""
+    marks = {name: _grammar_class(name).marks for name in _grammar_names()}
+    fitting = [name for name, words in marks.items() if all(word in template for word in words)]
+    return max(fitting, key=lambda name: len(marks[name]), default=None)

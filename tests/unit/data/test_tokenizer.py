@@ -140,6 +140,7 @@ def test_unknown_grammar_names_the_remedy(tokenizer, tmp_path):
     config = json.loads(path.read_text())
     assert config.pop("nautiloid_grammar") == "nemotron3"
     path.write_text(json.dumps(config))
+    (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match=r"pass grammar= .*nano_v2"):
         Tokenizer.load(tmp_path)
     assert Tokenizer.load(tmp_path, grammar="nemotron3_ultra").grammar == "nemotron3_ultra"
@@ -147,6 +148,16 @@ def test_unknown_grammar_names_the_remedy(tokenizer, tmp_path):
         Tokenizer.load(tmp_path, grammar="chatm")
     with pytest.raises(InputError, match="<SPECIAL_10>: the nano_v2 grammar needs"):
         Tokenizer.load(tmp_path, grammar="nano_v2")
+
+
+@pytest.mark.parametrize("grammar", ["chatml", "nemotron3", "nemotron3_ultra", "nano_v2"])
+def test_the_chat_template_tells_the_grammar(grammar, tmp_path):
+    Tokenizer.train(CORPUS, 400, grammar).save(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    del config["nautiloid_grammar"]
+    path.write_text(json.dumps(config))
+    assert Tokenizer.load(tmp_path).grammar == grammar
 
 
 def test_too_small_vocabulary_is_refused():

@@ -63,6 +63,7 @@ class Renderer(ABC):
         layout: Ids and names of the special tokens that a new vocabulary gets.
         ends: Special tokens that end a generation; the last one must exist.
         needs: Special tokens without which the grammar cannot be written.
+        marks: Words that tell published chat templates of the grammar from those of others.
         efforts: Words of the effort cue, by the name that callers use.
         opens_reasoning: The generation prompt holds the opening think tag.
         template: Name of the Jinja file beside this one.
@@ -75,6 +76,7 @@ class Renderer(ABC):
     layout: ClassVar[Mapping[int, str]]
     ends: ClassVar[tuple[str, ...]]
     needs: ClassVar[tuple[str, ...]]
+    marks: ClassVar[tuple[str, ...]]
     efforts: ClassVar[Mapping[str, str]] = {}
     opens_reasoning: ClassVar[bool] = True
     template: ClassVar[str]

@@ -51,6 +51,7 @@ class ChatML(Renderer):
     }
     ends = ("</s>", "<|endoftext|>", "<|im_end|>")
     needs = ("<|im_start|>", "<|im_end|>")
+    marks = ("<|im_start|>",)
     opens_reasoning = False
     template = "chatml.jinja"
     tools_intro = TOOLS_INTRO

@@ -48,6 +48,7 @@ class NanoV2(Renderer):
     layout = {}
     ends = ("</s>", "<SPECIAL_12>")
     needs = ("<SPECIAL_10>", "<SPECIAL_11>", "<SPECIAL_12>")
+    marks = ("<SPECIAL_10>", "<SPECIAL_11>")
     template = "nano_v2.jinja"
     tools_intro = TOOLS_INTRO
     tools_format = TOOLS_FORMAT

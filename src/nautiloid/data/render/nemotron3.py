@@ -29,6 +29,7 @@ class Nemotron3(Renderer):
     }
     ends = ("</s>", "<|im_end|>")
     needs = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+    marks = ("<|im_start|>", "truncate_history_thinking", "<function=")
     efforts = {"low": "low"}
     template = "nemotron3.jinja"
     tools_intro = _xml_calls.TOOLS_INTRO

@@ -10,9 +10,12 @@ from nautiloid.data.render.nemotron3 import Nemotron3
 class Nemotron3Ultra(Nemotron3):
     """Differs in the newlines around the closing think tag and in the effort level."""
 
+    marks = (*Nemotron3.marks, "medium_effort")
     efforts = {"medium": "efficient"}
     breaks_around_close = False
 
     def chat_template(self) -> str:
-        """The template of Nemotron 3 with its switch set."""
-        return "{%- set is_ultra = true -%}\n" + super().chat_template()
+        """The template of Nemotron 3 with its switches set."""
+        switches = "{%- set is_ultra = true -%}\n"
+        switches += "{%- set is_medium = medium_effort | default(false) -%}\n"
+        return switches + super().chat_template()

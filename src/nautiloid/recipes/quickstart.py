@@ -105,6 +105,7 @@ class QuickstartRecipe(Recipe):
         log.info("all stages took %.0f s", time.monotonic() - start)
         log.info("report: %s", run.path / "report.html")
         log.info("talk to it: nautiloid chat %s", run.path / "sft" / "model")
+        log.info("it knows two things: 'Calculate 8 - 2 + 3.' and 'Sort 63, 0, 85, 39'")
 
     def summary(self) -> dict[str, str]:
         """What the two trainings cost."""

@@ -24,7 +24,7 @@ def folder(model, tokenizer, tmp_path_factory):
 @pytest.fixture
 def session(model, tokenizer):
     engine = Engine(model, tokenizer=tokenizer, max_batch=1)
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=400)
     return Chat(engine, console, SamplingParams(temperature=0, max_tokens=8))
 
 

@@ -136,23 +136,40 @@ def verify_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Check every file of the manifest and return the manifest.
 
     Raises:
-        InputError: A file is missing, has another size or another checksum.
+        InputError: A file is missing, has another size or another checksum, or the manifest itself
+            is damaged.
     """
     folder = Path(folder)
-    manifest = cast(dict[str, Any], read_json(folder / MANIFEST))
-    for name, expected in cast(dict[str, dict[str, Any]], manifest.get("files", {})).items():
+    manifest = read_json(folder / MANIFEST)
+    for name, (size, digest) in _listed(manifest, folder / MANIFEST).items():
         item = folder / name
         if not item.is_file():
             raise InputError(str(item), "missing", "the folder is torn; use another checkpoint")
-        size = item.stat().st_size
-        if size != expected["bytes"]:
+        found = item.stat().st_size
+        if found != size:
             raise InputError(
                 str(item),
-                f"{size} bytes instead of {expected['bytes']}",
+                f"{found} bytes instead of {size}",
                 "the file is torn; use another checkpoint",
             )
-        if sha256(item) != expected["sha256"]:
+        if sha256(item) != digest:
             raise InputError(
                 str(item), "wrong checksum", "the file is damaged; use another checkpoint"
             )
-    return manifest
+    return cast(dict[str, Any], manifest)
+
+
+def _listed(manifest: Any, path: Path) -> dict[str, tuple[int, str]]:
+    """Size and checksum of each file; a damaged list must not pass for an empty one."""
+    damaged = InputError(str(path), None, "the manifest is damaged; use another checkpoint")
+    files = cast(dict[str, Any], manifest).get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict):
+        raise damaged
+    listed: dict[str, tuple[int, str]] = {}
+    for name, entry in cast(dict[str, Any], files).items():
+        facts = cast(dict[str, Any], entry) if isinstance(entry, dict) else {}
+        size, digest = facts.get("bytes"), facts.get("sha256")
+        if not isinstance(size, int) or not isinstance(digest, str):
+            raise damaged
+        listed[name] = (size, digest)
+    return listed

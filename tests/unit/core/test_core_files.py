@@ -153,3 +153,16 @@ def test_damage_is_named(sealed: Path) -> None:
     (sealed / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"manifest.json: no such file"):
         files.verify_manifest(sealed)
+
+
+def test_no_damaged_byte_of_a_manifest_passes_for_a_shorter_list(sealed):
+    path = sealed / "manifest.json"
+    whole = path.read_bytes()
+    expected = files.verify_manifest(sealed)["files"]
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            found = files.verify_manifest(sealed)
+        except InputError:
+            continue
+        assert found["files"] == expected, at

@@ -45,7 +45,7 @@ def truncate(path):
 
 def flip(path):
     data = bytearray(path.read_bytes())
-    data[-1] ^= 1
+    data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
 
 
@@ -56,8 +56,6 @@ def test_a_damaged_newest_checkpoint_is_refused_and_the_previous_used(tmp_path, 
     for step in (1, 2):
         writer.save(step, state(step))
     writer.wait()
-    if name == "manifest.json" and harm is flip:
-        pytest.skip("the last byte of the manifest is its newline")
     harm(tmp_path / "step-00000002" / name)
     with caplog.at_level(logging.WARNING, logger="nautiloid.train"):
         assert latest(tmp_path).counters["steps_done"] == 1

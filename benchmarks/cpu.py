@@ -27,7 +27,13 @@ from nautiloid.model.blocks.attention import AttentionConfig
 from nautiloid.model.blocks.mamba import MambaConfig
 from nautiloid.model.blocks.moe import MoEConfig
 from nautiloid.model.config import ModelConfig
-from nautiloid.model.costs import decode_flops, parameters, state_bytes, train_flops_per_token
+from nautiloid.model.costs import (
+    decode_flops,
+    experts_touched,
+    parameters,
+    state_bytes,
+    train_flops_per_token,
+)
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.weights import save
 from nautiloid.train.config import AdamWConfig, LossConfig, TrainerConfig
@@ -222,7 +228,7 @@ def bytes_a_step(batch: int) -> float:
     experts = sum(
         s.shape[0] * s.shape[1] * s.shape[2] for s in CONFIG.tensors().values() if s.active < 1
     )
-    touched = 1 - (1 - 4 / 32) ** batch
+    touched = experts_touched(32, 4, batch) / 32
     dense = sizes.total - experts - CONFIG.vocab_size * CONFIG.hidden_size
     state = state_bytes(CONFIG, dtype="float32")
     return 4 * (dense + touched * experts) + 2 * batch * state.ssm

@@ -7,19 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
-
-
-class Sink(Protocol):
-    """Where metrics go; the run folder's JSONL file is one, experiment trackers are others."""
-
-    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Take the values of one step."""
-        ...
-
-    def close(self) -> None:
-        """Flush and let go."""
-        ...
+from typing import Any, cast
 
 
 class Metrics:
@@ -50,9 +38,6 @@ class Metrics:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         temporary.replace(self.path)
-
-    def close(self) -> None:
-        """Every line is already on disk."""
 
 
 def _plain(value: Any) -> Any:

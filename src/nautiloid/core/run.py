@@ -99,6 +99,17 @@ class Run:
             write_json(recorded_at, config)
         return cls(folder, recipe, resumed=resumed)
 
+    def nested(self, name: str, recipe: Recipe) -> Run:
+        """Run another recipe to its end in the folder `name` of this one, unless it is done already.
+
+        A signal to this run stops it too: check `is_done` of what comes back.
+        """
+        inner = Run.open(self.path / name, recipe)
+        inner.should_stop = self.should_stop
+        if not inner.is_done:
+            recipe.run(inner)
+        return inner
+
     @contextlib.contextmanager
     def active(self) -> Generator[Run, None, None]:
         """Log into the folder and turn SIGTERM and SIGINT into `should_stop` while the body runs."""

@@ -105,8 +105,5 @@ class EvalRecipe(Recipe):
         if self.model is not None:
             return model_folder(self.model, "model")
         assert self.model_recipe is not None
-        inner = Run.open(run.path / "training", self.model_recipe)
-        inner.should_stop = run.should_stop
-        if not inner.is_done:
-            self.model_recipe.run(inner)
+        inner = run.nested("training", self.model_recipe)
         return str(inner.model) if inner.is_done else None

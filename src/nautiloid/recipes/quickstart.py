@@ -145,7 +145,7 @@ class QuickstartRecipe(Recipe):
         from nautiloid.core.metrics import Metrics
         from nautiloid.data.corpus import unigram_entropy
 
-        self.sub_run(run, "pretrain", self.pretrain_recipe(run))
+        run.nested("pretrain", self.pretrain_recipe(run))
         if run.should_stop.is_set() or self.unigram_entropy(run) is not None:
             return
         entropy = unigram_entropy(run.path / "corpus", run.path / "tokenizer")
@@ -175,7 +175,7 @@ class QuickstartRecipe(Recipe):
             loader=self.sft_loader,
             trainer=self.sft,
         )
-        self.sub_run(run, "sft", recipe)
+        run.nested("sft", recipe)
 
     def run_evaluation(self, run: Run) -> None:
         """Score all three models on the same held-out problems."""
@@ -190,7 +190,7 @@ class QuickstartRecipe(Recipe):
                 modes=("on", "off") if name == "sft" else ("on",),
                 max_batch=128,
             )
-            self.sub_run(run, f"eval-{name}", recipe)
+            run.nested(f"eval-{name}", recipe)
 
     def show_samples(self, run: Run) -> None:
         """Let the tuned model answer a few held-out problems and print them."""
@@ -220,7 +220,9 @@ class QuickstartRecipe(Recipe):
         done = read_json(run.path / "pretrain" / "done.json")
         figures["held_out_loss"] = done["held_out_loss"]
         figures["held_out_bits_per_byte"] = done["held_out_bits_per_byte"]
-        figures["held_out_unigram_entropy"] = self.unigram_entropy(run) or float("nan")
+        entropy = self.unigram_entropy(run)
+        assert entropy is not None, "the pretraining stage writes it"
+        figures["held_out_unigram_entropy"] = entropy
         return figures
 
     def text(self, run: Run, split: str) -> Jsonl:
@@ -239,13 +241,6 @@ class QuickstartRecipe(Recipe):
             loader=self.pretrain_loader,
             trainer=self.pretrain,
         )
-
-    def sub_run(self, run: Run, name: str, recipe: Recipe) -> None:
-        """Run a stage in its own folder; a signal to this run stops it too."""
-        inner = Run.open(run.path / name, recipe)
-        inner.should_stop = run.should_stop
-        if not inner.is_done:
-            inner.recipe.run(inner)
 
 
 def recipe() -> QuickstartRecipe:

@@ -66,8 +66,5 @@ class DistillRecipe(TrainRecipe):
         if self.teacher is not None:
             return model_folder(self.teacher, "teacher")
         assert self.teacher_recipe is not None
-        inner = Run.open(run.path / "teacher", self.teacher_recipe)
-        inner.should_stop = run.should_stop
-        if not inner.is_done:
-            self.teacher_recipe.run(inner)
+        inner = run.nested("teacher", self.teacher_recipe)
         return str(inner.model) if inner.is_done else None

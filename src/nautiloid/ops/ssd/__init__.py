@@ -1,5 +1,7 @@
 """State-space scan (Mamba-2 SSD): reference and chunked variants."""
 
+from functools import partial
+
 from nautiloid.ops.config import Backend
 from nautiloid.ops.ssd import chunked, reference
 from nautiloid.ops.ssd.chunked import ssd_step
@@ -7,6 +9,6 @@ from nautiloid.ops.ssd.chunked import ssd_step
 __all__ = ["chunked", "pick", "reference", "ssd_step"]
 
 
-def pick(backend: Backend):
-    """The scan function of a backend."""
-    return reference.ssd if backend == "reference" else chunked.ssd
+def pick(backend: Backend, chunk: int):
+    """The scan of a backend, with its chunk length where it has one."""
+    return reference.ssd if backend == "reference" else partial(chunked.ssd, chunk=chunk)

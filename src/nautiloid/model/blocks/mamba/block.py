@@ -67,9 +67,9 @@ class MambaMix(nn.Module):
         self.eps = eps
         self.layer = layer
         self.conv_silu = conv.pick(ops.conv)
-        self.ssd = ssd.pick(ops.ssd)
+        # numerically neutral; 64 is the longest chunk that pays on a CPU
+        self.ssd = ssd.pick(ops.ssd, min(config.chunk_size, 64))
         self.norm = norm.pick(ops.norm)
-        self.is_reference = ops.ssd == "reference"
 
     def step_sizes(self, dt_TH: Tensor, dt_bias_H: Tensor) -> Tensor:
         """`clamp(softplus(dt + bias))`, added in float32 (specs/architecture 3.4)."""
@@ -129,20 +129,10 @@ class MambaMix(nn.Module):
         else:
             initial = None if state is None else state.initial(self.layer, "ssm")
             initial = None if initial is None else initial.to(wide)
-            if self.is_reference:
-                y, final = self.ssd(x, dt, A, B, C, D, ctx.lengths, initial)
-            else:
-                y, final = ssd.chunked.ssd(
-                    x, dt, A, B, C, D, ctx.lengths, initial, chunk=self.chunk
-                )
+            y, final = self.ssd(x, dt, A, B, C, D, ctx.lengths, initial)
             if state is not None:
                 state.write(self.layer, "ssm", final)
         return self.norm.gated_group_norm(y.flatten(-2), z, norm_weight_I, groups, self.eps)
-
-    @property
-    def chunk(self) -> int:
-        """Chunk length of the plain-torch scan; numerically neutral, 64 is fastest on CPUs."""
-        return min(self.config.chunk_size, 64)
 
 
 class Mamba(Block[MambaConfig]):

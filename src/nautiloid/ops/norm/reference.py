@@ -30,6 +30,19 @@ def rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     return (weight_D.to(y.dtype) * y).to(x_XD.dtype)
 
 
+def add_rms_norm(
+    x_XD: Tensor, delta_XD: Tensor, weight_D: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The residual stream after a block, `x + delta`, and its norm.
+
+    >>> total, y = add_rms_norm(torch.ones(1, 2), torch.ones(1, 2), torch.ones(2), 0.0)
+    >>> total.tolist(), y.tolist()
+    ([[2.0, 2.0]], [[1.0, 1.0]])
+    """
+    total = x_XD + delta_XD
+    return total, rms_norm(total, weight_D, eps)
+
+
 def gated_group_norm(
     y_XD: Tensor, z_XD: Tensor, weight_D: Tensor, groups: int, eps: float
 ) -> Tensor:

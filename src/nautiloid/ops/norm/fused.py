@@ -122,8 +122,8 @@ def add_rms_norm(
 ) -> tuple[Tensor, Tensor]:
     """Same contract as `reference.add_rms_norm`.
 
-    >>> add_rms_norm(torch.ones(1, 2), torch.ones(1, 2), torch.ones(2), 0.0)[1].tolist()
-    [[1.0, 1.0]]
+    >>> add_rms_norm(torch.ones(1, 1), torch.ones(1, 1), torch.ones(1), 0.0)[1].tolist()
+    [[1.0]]
     """
     if not torch.is_grad_enabled():
         total = x_XD + delta_XD

@@ -14,17 +14,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.conv import kernels
+from nautiloid.ops.launch import launch
 from nautiloid.ops.packing import chunk_table, cu_seqlens
 from nautiloid.ops.tuning import tuned
 
 
 def _rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _launch(kernel: Any, chunks: int, channels: int, *args: Any, **options: Any) -> None:
-    if chunks and channels:
-        kernel[(triton.cdiv(channels, options["BLOCK_C"]), chunks)](*args, **options)
 
 
 def conv_forward(
@@ -50,10 +46,9 @@ def conv_forward(
         last.copy_(initial_SLC) if initial_SLC is not None else last.zero_()
     options = tuned("conv_forward", CHUNK=128, BLOCK_C=512, ROWS=4, num_warps=2)
     table = chunk_table(lengths, options["CHUNK"], x_TC.device)
-    _launch(
+    launch(
         kernels.conv_silu_forward,
-        table.shape[0],
-        C,
+        (triton.cdiv(C, options["BLOCK_C"]), table.shape[0]),
         x_TC,
         weight_CK.contiguous(),
         bias_C,
@@ -101,10 +96,9 @@ def conv_backward(
     table = chunk_table(lengths, options["CHUNK"], x_TC.device)
     Z = table.shape[0]
     partial = x_TC.new_empty(Z, K + 1, C, dtype=torch.float32)
-    _launch(
+    launch(
         kernels.conv_silu_backward,
-        Z,
-        C,
+        (triton.cdiv(C, options["BLOCK_C"]), Z),
         dy_TC,
         x_TC,
         weight_CK.contiguous(),
@@ -130,9 +124,9 @@ def conv_backward(
     )
     dw = x_TC.new_empty(C, K, dtype=torch.float32)
     d_bias = x_TC.new_empty(C, dtype=torch.float32)
-    options = {**tuned("conv_sums", BLOCK_Z=16, BLOCK_C=64, num_warps=4), "K": K}
+    options = tuned("conv_sums", BLOCK_Z=16, BLOCK_C=64, num_warps=4)
     grid = (triton.cdiv(C, options["BLOCK_C"]), K + 1)
-    kernels.conv_silu_sums[grid](partial, dw, d_bias, Z, C, **options)
+    launch(kernels.conv_silu_sums, grid, partial, dw, d_bias, Z, C, K=K, **options)
     return out_TC, dw, d_bias, d_initial
 
 

@@ -12,6 +12,7 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nautiloid.ops.launch import launch
 from nautiloid.ops.main_grad import main_grad
 from nautiloid.ops.norm import kernels
 from nautiloid.ops.tuning import tuned
@@ -38,10 +39,8 @@ def _add_sums(partial_PD: Tensor, into: Tensor | None) -> Tensor:
     P, D = partial_PD.shape
     out = partial_PD.new_empty(D) if into is None else into
     options = tuned("column_sums", BLOCK_P=32, BLOCK_D=32, num_warps=4)
-    if P == 0:
-        return out.zero_() if into is None else out
     grid = (triton.cdiv(D, options["BLOCK_D"]),)
-    kernels.column_sums[grid](partial_PD, out, P, D, ADD=into is not None, **options)
+    launch(kernels.column_sums, grid, partial_PD, out, P, D, ADD=into is not None, **options)
     return out
 
 
@@ -64,23 +63,24 @@ def rms_forward(
         if out_TD is None:
             out = out.to(dtype)
     options = tuned(f"rms_forward_{D}", TOKENS=4, **_shape(D))
-    if T:
-        kernels.rms_norm_forward[(triton.cdiv(T, options["TOKENS"]),)](
-            x_TD,
-            delta_TD,
-            weight_D,
-            total,
-            out,
-            x_TD.stride(0),
-            0 if delta_TD is None else delta_TD.stride(0),
-            0 if total is None else total.stride(0),
-            out.stride(0),
-            T,
-            D,
-            eps,
-            HAS_DELTA=delta_TD is not None,
-            **options,
-        )
+    launch(
+        kernels.rms_norm_forward,
+        (triton.cdiv(T, options["TOKENS"]),),
+        x_TD,
+        delta_TD,
+        weight_D,
+        total,
+        out,
+        x_TD.stride(0),
+        0 if delta_TD is None else delta_TD.stride(0),
+        0 if total is None else total.stride(0),
+        out.stride(0),
+        T,
+        D,
+        eps,
+        HAS_DELTA=delta_TD is not None,
+        **options,
+    )
     return out, total
 
 
@@ -100,24 +100,25 @@ def rms_backward(
     options = tuned(f"rms_backward_{D}", TOKENS=32, **_shape(D))
     programs = triton.cdiv(T, options["TOKENS"])
     partial = x_TD.new_empty(programs, D, dtype=torch.float32)
-    if T:
-        kernels.rms_norm_backward[(programs,)](
-            dy_TD,
-            d_total_TD,
-            x_TD,
-            weight_D,
-            out,
-            partial,
-            dy_TD.stride(0),
-            0 if d_total_TD is None else d_total_TD.stride(0),
-            x_TD.stride(0),
-            out.stride(0),
-            T,
-            D,
-            eps,
-            HAS_D_TOTAL=d_total_TD is not None,
-            **options,
-        )
+    launch(
+        kernels.rms_norm_backward,
+        (programs,),
+        dy_TD,
+        d_total_TD,
+        x_TD,
+        weight_D,
+        out,
+        partial,
+        dy_TD.stride(0),
+        0 if d_total_TD is None else d_total_TD.stride(0),
+        x_TD.stride(0),
+        out.stride(0),
+        T,
+        D,
+        eps,
+        HAS_D_TOTAL=d_total_TD is not None,
+        **options,
+    )
     return out, _add_sums(partial, into_D)
 
 
@@ -135,21 +136,22 @@ def gated_forward(
     W = I // groups
     out = z_TI.new_empty(T, I) if out_TI is None else out_TI
     options = tuned(f"gated_forward_{W}", TOKENS=32, **_shape(W))
-    if T:
-        kernels.gated_norm_forward[(groups, triton.cdiv(T, options["TOKENS"]))](
-            y_TI,
-            z_TI,
-            weight_I,
-            out,
-            y_TI.stride(0),
-            z_TI.stride(0),
-            out.stride(0),
-            T,
-            W,
-            eps,
-            FAST=z_TI.is_cuda,
-            **options,
-        )
+    launch(
+        kernels.gated_norm_forward,
+        (groups, triton.cdiv(T, options["TOKENS"])),
+        y_TI,
+        z_TI,
+        weight_I,
+        out,
+        y_TI.stride(0),
+        z_TI.stride(0),
+        out.stride(0),
+        T,
+        W,
+        eps,
+        FAST=z_TI.is_cuda,
+        **options,
+    )
     return out
 
 
@@ -173,27 +175,28 @@ def gated_backward(
     options = tuned(f"gated_backward_{W}", TOKENS=64, **_shape(W))
     programs = triton.cdiv(T, options["TOKENS"])
     partial = z_TI.new_empty(programs, I, dtype=torch.float32)
-    if T:
-        kernels.gated_norm_backward[(groups, programs)](
-            dout_TI,
-            y_TI,
-            z_TI,
-            weight_I,
-            dy,
-            dz,
-            partial,
-            dout_TI.stride(0),
-            y_TI.stride(0),
-            z_TI.stride(0),
-            dy.stride(0),
-            dz.stride(0),
-            T,
-            I,
-            W,
-            eps,
-            FAST=z_TI.is_cuda,
-            **options,
-        )
+    launch(
+        kernels.gated_norm_backward,
+        (groups, programs),
+        dout_TI,
+        y_TI,
+        z_TI,
+        weight_I,
+        dy,
+        dz,
+        partial,
+        dout_TI.stride(0),
+        y_TI.stride(0),
+        z_TI.stride(0),
+        dy.stride(0),
+        dz.stride(0),
+        T,
+        I,
+        W,
+        eps,
+        FAST=z_TI.is_cuda,
+        **options,
+    )
     return dy, dz, _add_sums(partial, into_I)
 
 

@@ -183,7 +183,7 @@ def gated_norm_backward(
     dy_row,
     dz_row,
     T,
-    I,  # noqa: E741
+    I,
     W,
     eps,
     FAST: tl.constexpr,

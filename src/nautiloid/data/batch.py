@@ -6,6 +6,7 @@ Suffix T: tokens of all rows, laid end to end.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class Batch:
         row_lengths: Length of each packing row, the sequence of the balance loss.
         sample_T: int32 index of the sample inside this batch, -1 for padding.
         media: References of all samples, in order.
+        is_padded: Whether some tokens are padding; found out on the host before a copy to a GPU.
     """
 
     tokens_T: Tensor
@@ -57,6 +59,7 @@ class Batch:
     versions_T: Tensor | None = None
     routes: tuple[Tensor, ...] | None = None
     teacher: TopK | Hidden | None = None
+    is_padded: bool | None = None
 
     def __post_init__(self) -> None:
         t = self.tokens_T.numel()
@@ -73,14 +76,28 @@ class Batch:
         """int32 [R+1] starts of the packing rows and the end."""
         return _starts(self.row_lengths, self.tokens_T.device)
 
+    @property
+    def has_padding(self) -> bool:
+        """Whether some tokens are padding; on a GPU only a batch that never was elsewhere waits for it."""
+        return bool((self.sample_T < 0).any()) if self.is_padded is None else self.is_padded
+
     def to(self, device: torch.device | str) -> Batch:
-        """Copy every tensor to a device."""
-        moved = {
-            f.name: value.to(device, non_blocking=True)
+        """Copy every tensor to a device; the host does not wait for a GPU."""
+        device = torch.device(device)
+        moved: dict[str, Any] = {
+            f.name: _moved(value, device)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return replace(self, **moved)
+        if self.routes is not None:
+            moved["routes"] = tuple(_moved(route, device) for route in self.routes)
+        return replace(self, is_padded=self.has_padding, **moved)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def _starts(lengths: tuple[int, ...], device: torch.device) -> Tensor:

@@ -21,12 +21,16 @@ from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.blocks.moe.block import MoE
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.context import Aux, Context, Output
-from nautiloid.model.linear import FormatMixin, Linear, RMSNorm
+from nautiloid.model.linear import FormatMixin, Linear, ResidualNorm
+from nautiloid.model.memory import Memory
+from nautiloid.model.memory_config import MemoryConfig
 from nautiloid.model.mtp import MTP
 from nautiloid.model.precision import PrecisionConfig
+from nautiloid.model.residual import residual
 from nautiloid.ops import norm
 from nautiloid.ops.config import OpsConfig
 from nautiloid.ops.linear import linear
+from nautiloid.ops.norm import Norms
 from nautiloid.ops.quant import quant
 
 
@@ -43,19 +47,23 @@ class Embedding(nn.Module):
 
 
 class Layer(nn.Module):
-    """One pre-norm residual block: `x + mixer(norm(x))`."""
+    """One pre-norm residual block: `x + mixer(norm(x))`.
 
-    def __init__(
-        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: Any, **where: Any
-    ):
+    The sum is left to the norm of the next layer, which makes one kernel of both: layers hand on the
+    stream before their own output, and that output.
+    """
+
+    def __init__(self, config: ModelConfig, index: int, ops: OpsConfig, norms: Norms, **where: Any):
         super().__init__()
         d, eps = config.hidden_size, config.layer_norm_epsilon
-        self.norm = RMSNorm(d, eps, rms_norm, **where)
+        self.index = index
+        self.norm = ResidualNorm(d, eps, norms, **where)
         self.mixer = build_block(config.layer(index), d, eps, ops, f"layers.{index}", **where)
+        self.memory: Memory | None = None
 
-    def forward(self, x_TD: Tensor, ctx: Context) -> Tensor:
-        """Add the mixer's output to the residual stream."""
-        return x_TD + self.mixer(self.norm(x_TD), ctx)
+    def forward(self, x_TD: Tensor, delta_TD: Tensor | None, ctx: Context) -> tuple[Tensor, Tensor]:
+        """The residual stream with `delta` added, and the mixer's output that is to be added next."""
+        return residual(self.norm, self.mixer, x_TD, delta_TD, ctx, self.memory, self.index)
 
 
 class Decoder(nn.Module):
@@ -84,15 +92,16 @@ class Decoder(nn.Module):
         self.config = config
         self.ops = ops or OpsConfig()
         where = {"device": device, "dtype": dtype}
-        rms_norm = norm.pick(self.ops.norm).rms_norm
+        norms = norm.pick(self.ops.norm)
         d, v = config.hidden_size, config.vocab_size
         self.embeddings = Embedding(v, d, **where)
         self.layers = nn.ModuleList(
-            Layer(config, i, self.ops, rms_norm, **where) for i in range(config.num_hidden_layers)
+            Layer(config, i, self.ops, norms, **where) for i in range(config.num_hidden_layers)
         )
-        self.norm_f = RMSNorm(d, config.layer_norm_epsilon, rms_norm, **where)
+        self.norm_f = ResidualNorm(d, config.layer_norm_epsilon, norms, **where)
         self.lm_head = None if config.tie_word_embeddings else Linear(d, v, **where)
-        self.mtp = MTP(config, self.ops, rms_norm, **where) if config.mtp else None
+        self.memory: Memory | None = None
+        self.mtp = MTP(config, self.ops, norms, **where) if config.mtp else None
         self._set_precision(precision or PrecisionConfig())
 
     def _set_precision(self, precision: PrecisionConfig) -> None:
@@ -131,6 +140,17 @@ class Decoder(nn.Module):
         for module in self.modules():
             if isinstance(module, MoE):
                 yield module
+
+    def set_memory(self, config: MemoryConfig) -> None:
+        """What the training forward recomputes or offloads; none of it changes a result."""
+        addresses: set[int] = set()
+        for tensor in itertools.chain(self.parameters(), self.buffers()):
+            addresses.add(tensor.untyped_storage().data_ptr())
+        is_used = bool(config.recompute) or config.offload_activations
+        memory = Memory(config, addresses.__contains__) if is_used else None
+        for module in self.modules():
+            if hasattr(module, "memory"):
+                module.memory = memory  # type: ignore[assignment]
 
     @torch.no_grad()
     def init_weights(self, seed: Seed) -> None:
@@ -188,10 +208,12 @@ class Decoder(nn.Module):
             )
         if ctx.state is not None:
             ctx.state.prepare(ctx.lengths)
-        x = self.embeddings(tokens_T)
+        x, delta = self.embeddings(tokens_T), None
+        if self.memory is not None:
+            self.memory.offload.restart()
         for layer in self.layers:
-            x = layer(x, ctx)
-        hidden = self.norm_f(x)
+            x, delta = layer(x, delta, ctx)
+        _, hidden = self.norm_f(x, delta)
         mtp: tuple[Tensor, ...] = ()
         if mtp_tokens:
             if self.mtp is None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nautiloid.ops.linear import linear, segmented_linear
+from nautiloid.ops.norm import Norms
 from nautiloid.ops.quant import QuantFormat
 
 
@@ -109,3 +110,17 @@ class RMSNorm(nn.Module):
     def forward(self, x_XD: Tensor) -> Tensor:
         """Normalise the last dim."""
         return self.rms_norm(x_XD, self.weight, self.eps)
+
+
+class ResidualNorm(RMSNorm):
+    """RMSNorm of the residual stream, together with the addition before it."""
+
+    def __init__(self, size: int, eps: float, norms: Norms, **where: Any):
+        super().__init__(size, eps, norms.rms_norm, **where)
+        self.add_rms_norm = norms.add_rms_norm
+
+    def forward(self, x_XD: Tensor, delta_XD: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """`x + delta`, and its norm."""
+        if delta_XD is None:
+            return x_XD, self.rms_norm(x_XD, self.weight, self.eps)
+        return self.add_rms_norm(x_XD, delta_XD, self.weight, self.eps)

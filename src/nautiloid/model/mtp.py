@@ -6,6 +6,7 @@ Suffixes: T tokens, D hidden size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,8 +15,12 @@ from torch import Tensor, nn
 from nautiloid.model.blocks.base import build_block
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.context import Context
-from nautiloid.model.linear import Linear, RMSNorm
+from nautiloid.model.linear import Linear, ResidualNorm, RMSNorm
+from nautiloid.model.memory import Memory
+from nautiloid.model.residual import residual
 from nautiloid.ops.config import OpsConfig
+from nautiloid.ops.norm import Norms
+from nautiloid.ops.packing import to_device
 
 
 def shift_within(x_T: Tensor, lengths: Sequence[int], by: int, fill: float = 0) -> Tensor:
@@ -28,34 +33,37 @@ def shift_within(x_T: Tensor, lengths: Sequence[int], by: int, fill: float = 0) 
         return x_T
     out = torch.full_like(x_T, fill)
     out[:-by] = x_T[by:]
-    ends = torch.tensor(list(lengths)).cumsum(0)
-    starts = torch.maximum(ends - by, ends - torch.tensor(list(lengths)))
-    position = torch.arange(int(ends[-1]))
-    last = torch.repeat_interleave(starts, torch.tensor(list(lengths)))
-    out[(position >= last).to(x_T.device)] = fill
-    return out
+    return out.masked_fill_(_past_the_end(tuple(lengths), by, x_T.device), fill)
+
+
+@lru_cache(maxsize=64)
+def _past_the_end(lengths: tuple[int, ...], by: int, device: torch.device) -> Tensor:
+    """bool [T]: the last `by` positions of each sequence."""
+    ends = torch.tensor(lengths).cumsum(0)
+    starts = torch.maximum(ends - by, ends - torch.tensor(lengths))
+    last = torch.repeat_interleave(starts, torch.tensor(lengths))
+    return to_device(torch.arange(int(ends[-1])) >= last, device, torch.bool)
 
 
 class MTPLayer(nn.Module):
     """One inner block; the first also fuses embedding and hidden, the last also normalises."""
 
-    def __init__(
-        self, config: ModelConfig, index: int, ops: OpsConfig, rms_norm: Any, **where: Any
-    ):
+    def __init__(self, config: ModelConfig, index: int, ops: OpsConfig, norms: Norms, **where: Any):
         super().__init__()
         assert config.mtp is not None
         d, eps = config.hidden_size, config.layer_norm_epsilon
         position = index % len(config.mtp.pattern)
         self.enorm = self.hnorm = self.eh_proj = self.final_layernorm = None
         if position == 0:
-            self.enorm = RMSNorm(d, eps, rms_norm, **where)
-            self.hnorm = RMSNorm(d, eps, rms_norm, **where)
+            self.enorm = RMSNorm(d, eps, norms.rms_norm, **where)
+            self.hnorm = RMSNorm(d, eps, norms.rms_norm, **where)
             self.eh_proj = Linear(2 * d, d, **where)
-        self.norm = RMSNorm(d, eps, rms_norm, **where)
+        self.norm = ResidualNorm(d, eps, norms, **where)
         block = config.blocks[config.mtp.pattern[position]]
         self.mixer = build_block(block, d, eps, ops, f"mtp.layers.{index}", **where)
         if position == len(config.mtp.pattern) - 1:
-            self.final_layernorm = RMSNorm(d, eps, rms_norm, **where)
+            self.final_layernorm = ResidualNorm(d, eps, norms, **where)
+        self.memory: Memory | None = None
 
     def fuse(self, embedding_TD: Tensor, hidden_TD: Tensor) -> Tensor:
         """`eh_proj([enorm(e), hnorm(g)])`: embedding first."""
@@ -64,22 +72,23 @@ class MTPLayer(nn.Module):
         assert self.eh_proj is not None
         return self.eh_proj(torch.cat([self.enorm(embedding_TD), self.hnorm(hidden_TD)], -1))
 
-    def forward(self, u_TD: Tensor, ctx: Context) -> Tensor:
-        """The residual block, then the final norm on the last layer of a step."""
-        u_TD = u_TD + self.mixer(self.norm(u_TD), ctx)
-        return u_TD if self.final_layernorm is None else self.final_layernorm(u_TD)
+    def forward(self, u_TD: Tensor, delta_TD: Tensor | None, ctx: Context) -> tuple[Tensor, Tensor]:
+        """The residual block as in the trunk; the last layer of a step gives its final norm second."""
+        u_TD, delta_TD = residual(self.norm, self.mixer, u_TD, delta_TD, ctx, self.memory, None)
+        last = self.final_layernorm
+        return (u_TD, delta_TD) if last is None else last(u_TD, delta_TD)
 
 
 class MTP(nn.Module):
     """The physical sets of MTP layers, applied as often as there are token rows."""
 
-    def __init__(self, config: ModelConfig, ops: OpsConfig, rms_norm: Any, **where: Any):
+    def __init__(self, config: ModelConfig, ops: OpsConfig, norms: Norms, **where: Any):
         super().__init__()
         assert config.mtp is not None
         self.size = len(config.mtp.pattern)
         self.sets = config.mtp.num_nextn_predict_layers
         self.layers = nn.ModuleList(
-            MTPLayer(config, i, ops, rms_norm, **where) for i in range(self.size * self.sets)
+            MTPLayer(config, i, ops, norms, **where) for i in range(self.size * self.sets)
         )
 
     def forward(
@@ -102,9 +111,10 @@ class MTP(nn.Module):
         for depth, ids in enumerate(tokens):
             first = min(depth, self.sets - 1) * self.size
             layers: list[MTPLayer] = list(self.layers[first : first + self.size])  # type: ignore[arg-type]
-            u = layers[0].fuse(embed(ids), g)
+            u, delta = layers[0].fuse(embed(ids), g), None
             for layer in layers:
-                u = layer(u, ctx)
-            g = u
+                u, delta = layer(u, delta, ctx)
+            assert delta is not None
+            g = delta
             outputs.append(g)
         return tuple(outputs)

@@ -15,7 +15,7 @@ from nautiloid.model.config import ModelConfig
 
 
 @torch.no_grad()
-def update_bias(bias_E: Tensor, counts_E: Tensor, rate: float) -> None:
+def update_bias(bias_E: Tensor, counts_E: Tensor, rate: Tensor | float) -> None:
     """Move the bias of each expert by `rate` towards the mean load, in place.
 
     Args:
@@ -28,7 +28,9 @@ def update_bias(bias_E: Tensor, counts_E: Tensor, rate: float) -> None:
     bias_E.add_((rate * torch.sign(counts.mean() - counts)).to(bias_E.dtype))
 
 
-def update_biases(biases: Sequence[Tensor | None], counts: Sequence[Tensor], rate: float) -> None:
+def update_biases(
+    biases: Sequence[Tensor | None], counts: Sequence[Tensor], rate: Tensor | float
+) -> None:
     """Apply `update_bias` to every layer that has a bias; `counts` in the same order.
 
     Layers beyond the counts (MTP that is not trained) stay as they are.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nautiloid.core.errors import InputError
+from nautiloid.model.memory_config import MemoryConfig
 from nautiloid.train.schedule import ScheduleConfig
 
 
@@ -44,6 +45,8 @@ class AdamWConfig:
         weight_decay: Decoupled decay of matrices; tensors of one dimension have none.
         groups: Exceptions; the first glob that matches a parameter holds.
         trainable: Globs of the parameters that are trained; all others are frozen.
+        moments: Dtype of both moments; bfloat16 ones are rounded at random, so that slow averages
+            move, and need `weights` masters or stochastic.
     """
 
     lr: float = 1e-3
@@ -52,6 +55,7 @@ class AdamWConfig:
     weight_decay: float = 0.1
     groups: tuple[GroupConfig, ...] = ()
     trainable: tuple[str, ...] = ("*",)
+    moments: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optim.lr", self.lr, "use a number above 0")
@@ -125,6 +129,10 @@ class TrainerConfig:
         num_steps: Optimizer steps of the whole run.
         batches_per_step: Micro-batches whose gradients are accumulated for one step.
         clip_norm: Upper limit of the global gradient norm; 0 does not clip.
+        weights: How parameters are kept. `float32` computes in float32; `masters` computes in bfloat16
+            copies of float32 masters; `stochastic` has bfloat16 matrices alone, rounded at random in
+            the update; `auto` is float32 on a CPU and masters on a GPU. Gradients add up in float32.
+        memory: What is recomputed or kept on the host.
         bias_rate: Step of the router's correction bias after each optimizer step; 0 leaves it.
         max_bad_steps: Consecutive steps with a non-finite loss or gradient before the run gives up.
         save_every_steps: Distance of training-state checkpoints.
@@ -142,6 +150,8 @@ class TrainerConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     clip_norm: float = 1.0
+    weights: Literal["auto", "float32", "masters", "stochastic"] = "auto"
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     bias_rate: float = 1e-3
     max_bad_steps: int = 5
     device: Literal["cpu", "cuda"] = "cpu"
@@ -153,7 +163,31 @@ class TrainerConfig:
     profile_steps: int = 0
     peak_flops: float | None = None
 
+    @property
+    def mode(self) -> Literal["float32", "masters", "stochastic"]:
+        """How parameters are kept, `auto` resolved.
+
+        >>> TrainerConfig(num_steps=1).mode
+        'float32'
+        """
+        if self.weights == "auto":
+            return "masters" if self.device == "cuda" else "float32"
+        return self.weights
+
     def __post_init__(self) -> None:
+        if self.mode == "float32":
+            _require(
+                self.optim.moments == "float32",
+                "optim.moments",
+                self.optim.moments,
+                "use float32, or set trainer.weights to masters",
+            )
+            _require(
+                not self.memory.offload_optimizer,
+                "memory.offload_optimizer",
+                True,
+                "set trainer.weights to masters or stochastic",
+            )
         at_least = (
             ("num_steps", 1),
             ("batches_per_step", 1),

@@ -77,9 +77,8 @@ def token_weights(batch: Batch, mean_over: Literal["tokens", "samples"]) -> Tens
         return batch.weight_T
     trained_T = ((batch.weight_T != 0) & (batch.sample_T >= 0)).to(torch.float32)
     sample_T = batch.sample_T.clamp(min=0).long()
-    count = torch.zeros(int(sample_T.max()) + 1, device=sample_T.device).index_add_(
-        0, sample_T, trained_T
-    )
+    # as many counters as tokens: the number of samples is known to the device alone
+    count = torch.zeros_like(trained_T).index_add_(0, sample_T, trained_T)
     return batch.weight_T / count.clamp(min=1)[sample_T]
 
 
@@ -108,12 +107,11 @@ def mtp_inputs(batch: Batch, depth: int) -> list[Tensor]:
 
 def context_of(batch: Batch) -> Context:
     """The training context of a micro-batch; padding stays out of the expert statistics."""
-    is_token_T = batch.sample_T >= 0
     return Context(
         lengths=batch.lengths,
         positions_T=batch.positions_T,
         row_lengths=batch.row_lengths,
-        valid_T=None if bool(is_token_T.all()) else is_token_T,
+        valid_T=batch.sample_T >= 0 if batch.has_padding else None,
         replay=batch.routes,
         collect_aux=True,
     )

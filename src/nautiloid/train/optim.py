@@ -29,7 +29,7 @@ class AdamW:
             assert parameter.dtype == torch.float32, (
                 f"{name} is {parameter.dtype}: masters are float32"
             )
-        _check_globs(config, named)
+        check_globs(config, named)
         self.config = config
         self.parameters: dict[str, nn.Parameter] = {}
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -38,7 +38,7 @@ class AdamW:
             parameter.requires_grad_(is_trained)
             if is_trained:
                 self.parameters[name] = parameter
-                groups.setdefault(_settings(config, name, parameter), []).append(parameter)
+                groups.setdefault(settings(config, name, parameter), []).append(parameter)
         covered = sum(len(group) for group in groups.values())
         frozen = sum(not parameter.requires_grad for parameter in named.values())
         assert covered + frozen == len(named), "every parameter is in one group or frozen"
@@ -58,15 +58,39 @@ class AdamW:
             fused=True,
         )
 
-    def step(self, lr: float) -> None:
-        """Update the parameters from their gradients at learning rate `lr`."""
+    def clip(self, limit: float) -> Tensor:
+        """Scale gradients down to the norm `limit` (0 leaves them); returns the norm before that."""
+        parameters = self.parameters.values()
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if limit:
+            nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+        return norm
+
+    def step(self, lr: float, is_taken: Tensor | None = None) -> None:
+        """Update the parameters from their gradients.
+
+        Args:
+            lr: Learning rate.
+            is_taken: Scalar on the GPU; where it is False nothing changes, and the host need not know.
+        """
         for group in self.inner.param_groups:
             group["lr"] = lr * group["lr_ratio"]
+        if is_taken is not None:
+            # the fused kernel leaves the step out where this is not 0, step counts included
+            self.inner.found_inf = (~is_taken).float()  # type: ignore[attr-defined]
         self.inner.step()
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
         self.inner.zero_grad(set_to_none=True)
+
+    def masters(self) -> dict[str, Tensor]:
+        """None beside the parameters themselves."""
+        return {}
+
+    def load_masters(self, tensors: Mapping[str, Tensor]) -> None:
+        """The parameters are the masters."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Moments and step counts as `<parameter>.<moment>`; absent before the first step."""
@@ -90,7 +114,8 @@ class AdamW:
                 }
 
 
-def _settings(config: AdamWConfig, name: str, parameter: Tensor) -> tuple[float, float]:
+def settings(config: AdamWConfig, name: str, parameter: Tensor) -> tuple[float, float]:
+    """Factor on the learning rate and weight decay of one parameter."""
     decay = config.weight_decay if parameter.ndim > 1 else 0.0
     for group in config.groups:
         if fnmatchcase(name, group.match):
@@ -98,7 +123,12 @@ def _settings(config: AdamWConfig, name: str, parameter: Tensor) -> tuple[float,
     return 1.0, decay
 
 
-def _check_globs(config: AdamWConfig, named: Mapping[str, Tensor]) -> None:
+def check_globs(config: AdamWConfig, named: Mapping[str, Tensor]) -> None:
+    """Refuse globs that match no parameter.
+
+    Raises:
+        InputError: Naming the field and the glob.
+    """
     globs = [("trainable", glob) for glob in config.trainable]
     globs += [("groups", group.match) for group in config.groups]
     for field, glob in globs:

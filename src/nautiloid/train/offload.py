@@ -1,0 +1,71 @@
+"""Masters and moments in pinned host memory, streamed through the update in parts.
+
+Two buffers on the device take turns: while one part is updated, the next comes in and the one before
+goes out, each way on its own stream. The bytes that cross: 12 a parameter each way with float32
+masters and moments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nautiloid.ops.adamw import Scalars
+from nautiloid.train.flat import FlatAdamW, Group
+
+# elements of one part: 0.8 GB of masters and moments in float32
+PART = 1 << 26
+
+
+class OffloadedAdamW(FlatAdamW):
+    """`FlatAdamW` whose masters and moments live on the host."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.incoming, self.outgoing = torch.cuda.Stream(), torch.cuda.Stream()
+
+    def _place(self, group: Group) -> Group:
+        if group.kind == "masters":
+            group.weights_N = _pinned(group.weights_N)
+        group.exp_avg_N = _pinned(group.exp_avg_N)
+        group.exp_avg_sq_N = _pinned(group.exp_avg_sq_N)
+        return group
+
+    def _update(self, group: Group, device_scalars: Tensor, scalars: Scalars) -> None:
+        current = torch.cuda.current_stream()
+        # what the last step sent out must have arrived before it comes in again
+        self.incoming.wait_stream(self.outgoing)
+        self.incoming.wait_stream(current)
+        names = ("weights_N", "exp_avg_N", "exp_avg_sq_N")
+        for number, start in enumerate(range(0, group.grad_N.numel(), PART)):
+            part = slice(start, start + PART)
+            parts = {name: getattr(group, name)[part] for name in names}
+            with torch.cuda.stream(self.incoming):
+                near = {n: t.to("cuda", non_blocking=True) for n, t in parts.items()}
+            current.wait_stream(self.incoming)
+            self.update(
+                near["weights_N"],
+                group.grad_N[part],
+                near["exp_avg_N"],
+                near["exp_avg_sq_N"],
+                device_scalars,
+                scalars._replace(key=(scalars.key + number) & 0x7FFFFFFF),
+                None if group.copy_N is None else group.copy_N[part],
+            )
+            self.outgoing.wait_stream(current)
+            with torch.cuda.stream(self.outgoing):
+                for name, tensor in near.items():
+                    if not parts[name].is_cuda:
+                        parts[name].copy_(tensor, non_blocking=True)
+                        tensor.record_stream(self.outgoing)
+            for tensor in near.values():
+                tensor.record_stream(current)
+            if number >= 1:  # no more than two parts on the device
+                self.incoming.wait_stream(self.outgoing)
+        current.wait_stream(self.outgoing)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    return tensor.to("cpu").pin_memory()

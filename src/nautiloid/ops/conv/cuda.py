@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.conv import kernels
-from nautiloid.ops.launch import launch
+from nautiloid.ops.launch import blocks, launch
 from nautiloid.ops.packing import chunk_table, cu_seqlens
 from nautiloid.ops.tuning import tuned
 
@@ -48,7 +47,7 @@ def conv_forward(
     table = chunk_table(lengths, options["CHUNK"], x_TC.device)
     launch(
         kernels.conv_silu_forward,
-        (triton.cdiv(C, options["BLOCK_C"]), table.shape[0]),
+        (blocks(C, options["BLOCK_C"]), table.shape[0]),
         x_TC,
         weight_CK.contiguous(),
         bias_C,
@@ -98,7 +97,7 @@ def conv_backward(
     partial = x_TC.new_empty(Z, K + 1, C, dtype=torch.float32)
     launch(
         kernels.conv_silu_backward,
-        (triton.cdiv(C, options["BLOCK_C"]), Z),
+        (blocks(C, options["BLOCK_C"]), Z),
         dy_TC,
         x_TC,
         weight_CK.contiguous(),
@@ -125,7 +124,7 @@ def conv_backward(
     dw = x_TC.new_empty(C, K, dtype=torch.float32)
     d_bias = x_TC.new_empty(C, dtype=torch.float32)
     options = tuned("conv_sums", BLOCK_Z=16, BLOCK_C=64, num_warps=4)
-    grid = (triton.cdiv(C, options["BLOCK_C"]), K + 1)
+    grid = (blocks(C, options["BLOCK_C"]), K + 1)
     launch(kernels.conv_silu_sums, grid, partial, dw, d_bias, Z, C, K=K, **options)
     return out_TC, dw, d_bias, d_initial
 

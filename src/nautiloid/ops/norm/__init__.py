@@ -1,12 +1,53 @@
-"""RMSNorm and gated group norm: reference and fused variants."""
+"""RMSNorm and gated group norm: reference, fused and compiled variants."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nautiloid.ops import compiled
 from nautiloid.ops.config import Backend
 from nautiloid.ops.norm import fused, reference
 from nautiloid.ops.norm.reference import wide
 
-__all__ = ["fused", "pick", "reference", "wide"]
+__all__ = ["Norms", "fused", "pick", "reference", "wide"]
+
+# rows up to which one thread normalises faster than a few library calls
+FEW_ROWS = 16
 
 
-def pick(backend: Backend):
-    """The module whose `rms_norm` and `gated_group_norm` a backend uses."""
-    return reference if backend == "reference" else fused
+class Norms(NamedTuple):
+    """The norms of a backend."""
+
+    rms_norm: Callable[[Tensor, Tensor, float], Tensor]
+    gated_group_norm: Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
+    add_rms_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+
+
+def _rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    if x_XD.numel() <= FEW_ROWS * weight_D.numel() and compiled.fits(x_XD, weight_D):
+        from nautiloid.ops.norm.jit import rms_norm
+
+        return rms_norm(x_XD, weight_D, eps)
+    return fused.rms_norm(x_XD, weight_D, eps)
+
+
+def _add_rms_norm(
+    x_XD: Tensor, delta_XD: Tensor, weight_D: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    if torch.is_grad_enabled():
+        return fused.add_rms_norm(x_XD, delta_XD, weight_D, eps)
+    total = x_XD + delta_XD
+    return total, _rms_norm(total, weight_D, eps)
+
+
+def pick(backend: Backend) -> Norms:
+    """The norms of a backend."""
+    if backend == "reference":
+        return Norms(reference.rms_norm, reference.gated_group_norm, reference.add_rms_norm)
+    if compiled.is_wanted(backend):
+        return Norms(_rms_norm, fused.gated_group_norm, _add_rms_norm)
+    return Norms(fused.rms_norm, fused.gated_group_norm, fused.add_rms_norm)

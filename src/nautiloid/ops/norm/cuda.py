@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nautiloid.ops.launch import launch
+from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.main_grad import main_grad
 from nautiloid.ops.norm import kernels
 from nautiloid.ops.tuning import tuned
@@ -26,7 +25,7 @@ def _rows(x_XD: Tensor) -> Tensor:
 
 def _shape(width: int) -> dict[str, int]:
     """Launch parameters for rows of a width: about 8 KiB of float32 in flight a warp."""
-    block = triton.next_power_of_2(width)
+    block = power_of_2(width)
     return {
         "BLOCK_W": block,
         "BLOCK_T": max(1, 1024 // block),
@@ -39,7 +38,7 @@ def _add_sums(partial_PD: Tensor, into: Tensor | None) -> Tensor:
     P, D = partial_PD.shape
     out = partial_PD.new_empty(D) if into is None else into
     options = tuned("column_sums", BLOCK_P=32, BLOCK_D=32, num_warps=4)
-    grid = (triton.cdiv(D, options["BLOCK_D"]),)
+    grid = (blocks(D, options["BLOCK_D"]),)
     launch(kernels.column_sums, grid, partial_PD, out, P, D, ADD=into is not None, **options)
     return out
 
@@ -65,7 +64,7 @@ def rms_forward(
     options = tuned(f"rms_forward_{D}", TOKENS=4, **_shape(D))
     launch(
         kernels.rms_norm_forward,
-        (triton.cdiv(T, options["TOKENS"]),),
+        (blocks(T, options["TOKENS"]),),
         x_TD,
         delta_TD,
         weight_D,
@@ -98,7 +97,7 @@ def rms_backward(
     T, D = x_TD.shape
     out = x_TD.new_empty(T, D) if out_TD is None else out_TD
     options = tuned(f"rms_backward_{D}", TOKENS=32, **_shape(D))
-    programs = triton.cdiv(T, options["TOKENS"])
+    programs = blocks(T, options["TOKENS"])
     partial = x_TD.new_empty(programs, D, dtype=torch.float32)
     launch(
         kernels.rms_norm_backward,
@@ -138,7 +137,7 @@ def gated_forward(
     options = tuned(f"gated_forward_{W}", TOKENS=32, **_shape(W))
     launch(
         kernels.gated_norm_forward,
-        (groups, triton.cdiv(T, options["TOKENS"])),
+        (groups, blocks(T, options["TOKENS"])),
         y_TI,
         z_TI,
         weight_I,
@@ -173,7 +172,7 @@ def gated_backward(
     dy = y_TI.new_empty(T, I) if dy_TI is None else dy_TI
     dz = z_TI.new_empty(T, I) if dz_TI is None else dz_TI
     options = tuned(f"gated_backward_{W}", TOKENS=64, **_shape(W))
-    programs = triton.cdiv(T, options["TOKENS"])
+    programs = blocks(T, options["TOKENS"])
     partial = z_TI.new_empty(programs, I, dtype=torch.float32)
     launch(
         kernels.gated_norm_backward,

@@ -1,0 +1,307 @@
+"""State-space scan by Triton kernels, forward and backward (`kernels`, `kernels_backward`).
+
+`scan_forward` and `scan_backward` take and write strided views, so that a caller may keep x, B, C
+as columns of one buffer; `ssd` is the differentiable operator with the reference's contract.
+
+Suffixes: T tokens, S sequences, H heads, P head width, G groups, N state size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nautiloid.ops.packing import chunk_table, cu_seqlens
+from nautiloid.ops.ssd import kernels, kernels_backward
+from nautiloid.ops.ssd.segments import Segments, chunks_in_all, cut
+from nautiloid.ops.tuning import tuned
+
+NO_LIMIT = (0.0, math.inf)
+# the states around every chunk, for as many tokens at a time as fit here
+MOST_STATE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of one scan, as the kernels want them."""
+
+    H: int
+    P: int
+    N: int
+    HEADS: int
+
+    @classmethod
+    def of(cls, x_THP: Tensor, B_TGN: Tensor) -> Sizes:
+        H, P = x_THP.shape[1:]
+        G, N = B_TGN.shape[1:]
+        return cls(H, P, N, H // G)
+
+    @property
+    def groups(self) -> int:
+        return self.H // self.HEADS
+
+    def blocks(self, widest: int) -> dict[str, int]:
+        """Constants of a kernel whose tiles are at most `widest` columns of a head wide."""
+        BN = max(16, triton.next_power_of_2(self.N))
+        BP = min(max(16, triton.next_power_of_2(self.P)), widest)
+        return {"H": self.H, "P": self.P, "N": self.N, "HEADS": self.HEADS, "BP": BP, "BN": BN}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How dt and A come in: as such, or before softplus and with A = -exp(rate).
+
+    Args:
+        bias_H: Added before softplus; None: dt is a step size already and `rate` is A.
+        limit: Clamp of the step sizes after softplus.
+    """
+
+    bias_H: Tensor | None = None
+    limit: tuple[float, float] = NO_LIMIT
+
+    @property
+    def constants(self) -> dict[str, bool]:
+        return {"IS_RAW": self.bias_H is not None, "IS_CLAMPED": self.limit != NO_LIMIT}
+
+
+def _row_strides(*tensors: Tensor) -> list[int]:
+    for v in tensors:
+        assert v.stride(-1) == 1 and (v.dim() == 2 or v.stride(1) == v.shape[2]), v.stride()
+    return [v.stride(0) for v in tensors]
+
+
+def _steps(
+    dt_TH: Tensor, rate_H: Tensor, steps: Steps, lengths: Sequence[int], chunk: int
+) -> tuple[Tensor, Tensor]:
+    """dt and its decay sums in whole chunks, float32 [H, chunks * chunk]."""
+    H = dt_TH.shape[1]
+    n = chunks_in_all(lengths, chunk)
+    out = dt_TH.new_empty(2, H, n * chunk, dtype=torch.float32)
+    launch = tuned("ssd_step_sizes", BH=min(64, triton.next_power_of_2(H)), num_warps=4)
+    kernels.step_sizes[(n, triton.cdiv(H, launch["BH"]))](
+        dt_TH, steps.bias_H, rate_H, out[0], out[1], chunk_table(lengths, chunk, dt_TH.device),
+        cu_seqlens(lengths, dt_TH.device), *_row_strides(dt_TH), n * chunk, *steps.limit,
+        H=H, CHUNK=chunk, **steps.constants, **launch,
+    )  # fmt: skip
+    return out[0], out[1]
+
+
+def _segments(
+    lengths: Sequence[int], chunk: int, programs: int, wanted: int, device: torch.device
+) -> Segments:
+    """Segments so short that `wanted` programs run, `programs` being those of one segment."""
+    n = chunks_in_all(lengths, chunk)
+    count = max(1, round(wanted / programs))
+    return cut(lengths, chunk, max(-(-n // count), 4), device)
+
+
+def _carry(
+    sizes: Sizes,
+    segments: Segments,
+    forward: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    backward: tuple[Tensor, Tensor, Tensor | None, Tensor | None] | None,
+    dt: Tensor,
+    acs: Tensor,
+    borders: tuple[Tensor, Tensor, Tensor] | None,
+    span: tuple[int, int],
+    states: Tensor | None,
+    launch: dict[str, Any],
+) -> None:
+    """Run `kernels.carry_states`; with `states` it writes those of the chunks of a span."""
+    x, B, initial, final = forward
+    dy, C, d_final, d_initial = backward or (x, B, None, None)
+    # what a flag keeps from being touched still needs a pointer
+    border, d_border, decay = borders or (dt, dt, dt)
+    blocks = sizes.blocks(launch["widest"])
+    options = {k: v for k, v in launch.items() if k not in ("widest", "chunk", "programs")}
+    grid = (
+        sizes.H * triton.cdiv(sizes.P, blocks["BP"]),
+        span[1] - span[0],
+        1 if backward is None else 2,
+    )
+    both = (x, x) if states is None else (states[0], states[1])
+    kernels.carry_states[grid](
+        x, B, dt, acs, initial, both[0], final, border, decay, dy, C, d_final, both[1], d_initial,
+        d_border, segments.table, span[0], segments.firsts[span[0]], len(segments),
+        *_row_strides(x, B, dy, C), dt.stride(0), **blocks, CHUNK=launch["chunk"],
+        HAS_INITIAL=initial is not None, HAS_D_FINAL=d_final is not None,
+        HAS_BORDERS=borders is not None and states is not None, WANTS_CHUNKS=states is not None,
+        WANTS_FINAL=final is not None, WANTS_D_INITIAL=d_initial is not None, **options,
+    )  # fmt: skip
+
+
+def _borders(sizes: Sizes, segments: Segments, like: Tensor, both: bool) -> tuple[Tensor, ...]:
+    shape = (len(segments), sizes.H, sizes.P, sizes.N)
+    border = like.new_empty(shape, dtype=torch.float32)
+    other = torch.empty_like(border) if both else border
+    return border, other, like.new_empty(2, len(segments), sizes.H, dtype=torch.float32)
+
+
+def scan_forward(
+    x_THP: Tensor,
+    dt_TH: Tensor,
+    rate_H: Tensor,
+    B_TGN: Tensor,
+    C_TGN: Tensor,
+    D_H: Tensor,
+    lengths: Sequence[int],
+    initial_SHPN: Tensor | None = None,
+    *,
+    steps: Steps = Steps(),
+    y_THP: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """y_THP (written to `y_THP` where given) and the final states SHPN, float32."""
+    sizes = Sizes.of(x_THP, B_TGN)
+    launch = tuned(
+        "ssd_scan", chunk=64, widest=64, programs=256, num_warps=4, STAGES=2
+    )
+    chunk = launch.pop("chunk")
+    blocks = sizes.blocks(launch.pop("widest"))
+    columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
+    dt, acs = _steps(dt_TH, rate_H, steps, lengths, chunk)
+    segments = _segments(lengths, chunk, columns, launch.pop("programs"), x_THP.device)
+    y = torch.empty_like(x_THP, memory_format=torch.contiguous_format) if y_THP is None else y_THP
+    final = x_THP.new_empty(len(lengths), sizes.H, sizes.P, sizes.N, dtype=torch.float32)
+    border, _, decay = (None, None, None)
+    if segments.is_cut:
+        borders = border, _, decay = _borders(sizes, segments, x_THP, False)
+        states_launch = tuned("ssd_border", widest=64, num_warps=4, STAGES=3)
+        _carry(
+            sizes, segments, (x_THP, B_TGN, None, None), None, dt, acs, borders,
+            (0, len(segments)), None, {**states_launch, "chunk": chunk},
+        )  # fmt: skip
+    kernels.scan_outputs[(columns, len(segments))](
+        x_THP, B_TGN, C_TGN, y, dt, acs, D_H, initial_SHPN, final, border, decay, segments.table,
+        *_row_strides(x_THP, B_TGN, C_TGN, y), dt.stride(0), **blocks, CHUNK=chunk,
+        HAS_INITIAL=initial_SHPN is not None, HAS_BORDERS=segments.is_cut, **launch,
+    )  # fmt: skip
+    return y, final
+
+
+def scan_backward(
+    dy_THP: Tensor,
+    x_THP: Tensor,
+    dt_TH: Tensor,
+    rate_H: Tensor,
+    B_TGN: Tensor,
+    C_TGN: Tensor,
+    D_H: Tensor,
+    lengths: Sequence[int],
+    initial_SHPN: Tensor | None,
+    d_final_SHPN: Tensor | None,
+    *,
+    outputs: tuple[Tensor, Tensor, Tensor, Tensor],
+    steps: Steps = Steps(),
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Write the gradients of x, dt, B, C to `outputs`; give those of rate, D, bias, initial.
+
+    Those of the small tensors are float32.
+    """
+    dx, d_dt, dB, dC = outputs
+    sizes = Sizes.of(x_THP, B_TGN)
+    launch = tuned("ssd_states", chunk=64, widest=64, programs=64, num_warps=4, STAGES=2)
+    chunk = launch["chunk"]
+    blocks = sizes.blocks(launch["widest"])
+    columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
+    dt, acs = _steps(dt_TH, rate_H, steps, lengths, chunk)
+    segments = _segments(lengths, chunk, columns, launch["programs"], x_THP.device)
+    n = segments.firsts[-1]
+    wide = torch.promote_types(x_THP.dtype, torch.bfloat16) if x_THP.is_cuda else x_THP.dtype
+    bytes_a_chunk = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
+    most = max(1, MOST_STATE_BYTES // bytes_a_chunk)
+    if n > most:
+        segments = cut(lengths, chunk, max(1, most // 4), x_THP.device)
+    slabs = segments.slabs(most)
+    borders = None
+    d_initial = None if initial_SHPN is None else torch.empty_like(initial_SHPN, dtype=torch.float32)
+    forward = (x_THP, B_TGN, initial_SHPN, None)
+    backward = (dy_THP, C_TGN, d_final_SHPN, d_initial)
+    if segments.is_cut:
+        borders = _borders(sizes, segments, x_THP, True)
+        _carry(
+            sizes, segments, forward, backward, dt, acs, borders, (0, len(segments)), None, launch
+        )  # fmt: skip
+    widest = max(segments.firsts[b] - segments.firsts[a] for a, b in slabs)
+    states = x_THP.new_empty(2, widest, sizes.H, sizes.N, sizes.P, dtype=wide)
+    # row and column sums of decay gradients, in whole chunks, and two figures a chunk and head
+    sums = torch.empty(3, *dt.shape, dtype=torch.float32, device=dt.device)
+    scalars = x_THP.new_empty(2, n, sizes.H, dtype=torch.float32)
+    partial = x_THP.new_empty(3, n, sizes.H, dtype=torch.float32)
+    table = chunk_table(lengths, chunk, x_THP.device)
+    starts = cu_seqlens(lengths, x_THP.device)
+    main = tuned("ssd_gradients", widest=64, num_warps=4, STAGES=2, ROLE=2)
+    tiles = sizes.blocks(main.pop("widest"))
+    roles = [2] if main.pop("ROLE") == 2 else [0, 1]
+    for a, b in slabs:
+        first, last = segments.firsts[a], segments.firsts[b]
+        _carry(sizes, segments, forward, backward, dt, acs, borders, (a, b), states, launch)
+        for role in roles:
+            grid = (sizes.groups * (2 if role == 2 else 1), last - first)
+            kernels_backward.chunk_gradients[grid](
+                x_THP, B_TGN, C_TGN, dy_THP, states[0], states[1], dt, acs, D_H, table, starts,
+                dx, dB, dC, sums[0], sums[1], sums[2], scalars, first, n,
+                *_row_strides(x_THP, B_TGN, C_TGN, dy_THP, dx, dB, dC), dt.stride(0), **tiles,
+                CHUNK=chunk, ROLE=role, **main,
+            )  # fmt: skip
+    launch = tuned("ssd_step_gradients", BH=min(16, triton.next_power_of_2(sizes.H)), num_warps=4)
+    kernels_backward.step_gradients[(n, triton.cdiv(sizes.H, launch["BH"]))](
+        sums[0], sums[1], sums[2], scalars, dt, rate_H, table, starts, d_dt, partial, n,
+        *_row_strides(d_dt), dt.stride(0), *steps.limit, H=sizes.H, CHUNK=chunk,
+        **steps.constants, **launch,
+    )  # fmt: skip
+    d_rate, d_D, d_bias = partial.sum(1)
+    return d_rate, d_D, d_bias, d_initial
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        initial: Tensor | None,
+        lengths: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        ctx.lengths = lengths
+        ctx.set_materialize_grads(False)
+        x, dt, B, C = (v.contiguous() for v in (x, dt, B, C))
+        ctx.save_for_backward(x, dt, A, B, C, D, initial)
+        return scan_forward(x, dt, A, B, C, D, lengths, initial)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, dt, A, B, C, D, initial = ctx.saved_tensors
+        dy = torch.zeros_like(x) if dy is None else dy.contiguous()
+        outputs = (torch.empty_like(x), torch.empty_like(dt), torch.empty_like(B), torch.empty_like(C))
+        d_final = None if d_final is None else d_final.contiguous()
+        dA, dD, _, d_initial = scan_backward(
+            dy, x, dt, A, B, C, D, ctx.lengths, initial, d_final, outputs=outputs
+        )
+        dx, d_dt, dB, dC = outputs
+        return dx, d_dt, dA.to(A.dtype), dB, dC, dD.to(D.dtype), d_initial, None
+
+
+def ssd(
+    x_THP: Tensor,
+    dt_TH: Tensor,
+    A_H: Tensor,
+    B_TGN: Tensor,
+    C_TGN: Tensor,
+    D_H: Tensor,
+    lengths: Sequence[int],
+    initial_SHPN: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Same contract as `reference.ssd`; y in the dtype of x, final states float32."""
+    return _Scan.apply(x_THP, dt_TH, A_H, B_TGN, C_TGN, D_H, initial_SHPN, tuple(lengths))

@@ -1,0 +1,360 @@
+"""Triton kernels of the state-space scan: step sizes, states, outputs.
+
+No chunk state reaches memory in the forward pass. One program walks the chunks of a segment (a
+sequence, or a part of one when there are too few sequences to fill the GPU) with the state of one
+head, or of `BP` of its columns, in registers. `carry_states` does the same without outputs: it
+gives the states at segment borders, and in the backward pass those before every chunk and, walking
+backwards, the gradients of those after every chunk.
+
+Decay lives in powers of two: `acs` is the sum of dt A log2(e) from the start of its chunk. Both dt
+and acs are stored head-major in whole chunks, [H, chunks * c], with dt = 0 in the padding, which
+makes padding rows inert.
+
+Suffixes: c chunk length, H heads, P head width, G groups, N state size, S sequences. Segment table
+rows (int32): first chunk, chunks, first token, end of its sequence, sequence, place within the
+sequence, segments of the sequence.
+"""
+# pyright: basic
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def step_sizes(
+    raw,
+    bias,
+    rate,
+    dt,
+    acs,
+    chunks,
+    starts,
+    raw_stride,
+    padded,
+    low,
+    high,
+    H: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BH: tl.constexpr,
+    IS_RAW: tl.constexpr,
+    IS_CLAMPED: tl.constexpr,
+):
+    """dt = clamp(softplus(raw + bias)) and its decay sums; A = -exp(rate), or rate if not IS_RAW."""
+    n = tl.program_id(0)
+    s = tl.load(chunks + 2 * n)
+    z = tl.load(chunks + 2 * n + 1)
+    token = tl.load(starts + s) + z * CHUNK
+    rows = tl.arange(0, CHUNK)
+    h = tl.program_id(1) * BH + tl.arange(0, BH)
+    is_real = token + rows < tl.load(starts + s + 1)
+    offsets = (token + rows).to(tl.int64)[:, None] * raw_stride + h[None, :]
+    mask = is_real[:, None] & (h < H)[None, :]
+    v = tl.load(raw + offsets, mask=mask, other=0.0).to(tl.float32)
+    A = tl.load(rate + h, mask=h < H, other=0.0).to(tl.float32)
+    if IS_RAW:
+        v += tl.load(bias + h, mask=h < H, other=0.0).to(tl.float32)[None, :]
+        e = tl.exp(-tl.abs(v))
+        # log1p(e) for small e, where 1 + e has lost its digits
+        tail = tl.where(e < 1e-3, e * (1.0 - e * (0.5 - e * (1.0 / 3))), tl.log(1.0 + e))
+        v = tl.maximum(v, 0.0) + tail
+        if IS_CLAMPED:
+            v = tl.minimum(tl.maximum(v, low), high)
+        A = -tl.exp(A)
+    v = tl.where(mask, v, 0.0)
+    sums = tl.cumsum(v * (A * LOG2E)[None, :], axis=0)
+    out = h.to(tl.int64)[None, :] * padded + (n.to(tl.int64) * CHUNK + rows)[:, None]
+    tl.store(dt + out, v, mask=(h < H)[None, :])
+    tl.store(acs + out, sums, mask=(h < H)[None, :])
+
+
+@triton.jit
+def row_mask(rows, left, cols, LIMIT: tl.constexpr, WIDTH: tl.constexpr):
+    mask = (rows < left)[:, None]
+    if LIMIT != WIDTH:
+        mask = mask & (cols < LIMIT)[None, :]
+    return mask
+
+
+@triton.jit
+def _state_offsets(p, k, P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr):
+    """Offsets and mask of a [N, P] register tile in a [P, N] matrix."""
+    return p[None, :] * N + k[:, None], (p < P)[None, :] & (k < N)[:, None]
+
+
+@triton.jit
+def _state_before(
+    initial,
+    border,
+    border_decay,
+    has_initial: tl.constexpr,
+    has_borders: tl.constexpr,
+    sequence,
+    segment,
+    steps,
+    step,
+    h,
+    p,
+    k,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+):
+    """State at the start of a segment: the initial one and `steps` segments before it."""
+    offsets, mask = _state_offsets(p, k, P, N, BP, BN)
+    state = tl.zeros([BN, BP], tl.float32)
+    if has_initial:
+        base = (sequence.to(tl.int64) * H + h) * (P * N)
+        state = tl.load(initial + base + offsets, mask=mask, other=0.0).to(tl.float32)
+    if has_borders:
+        for i in range(steps):
+            at = (segment + (i - steps) * step).to(tl.int64) * H + h
+            own = tl.load(border + at * (P * N) + offsets, mask=mask, other=0.0)
+            state = state * tl.exp2(tl.load(border_decay + at)) + own
+    return state
+
+
+@triton.jit
+def carry_states(
+    x,
+    B,
+    dt,
+    acs,
+    initial,
+    states,
+    final,
+    border,
+    border_decay,
+    dy,
+    C,
+    d_final,
+    d_states,
+    d_initial,
+    d_border,
+    segments,
+    first_segment,
+    first_chunk,
+    num_segments,
+    x_stride,
+    B_stride,
+    dy_stride,
+    C_stride,
+    padded,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    HEADS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+    HAS_INITIAL: tl.constexpr,
+    HAS_D_FINAL: tl.constexpr,
+    HAS_BORDERS: tl.constexpr,
+    WANTS_CHUNKS: tl.constexpr,
+    WANTS_FINAL: tl.constexpr,
+    WANTS_D_INITIAL: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """Carry `state = decay state + B^T (w x)` along a segment; the third grid axis turns it round.
+
+    Forward: w = dt exp(sum of what follows in the chunk). Backward: the gradient of the state, from
+    C and dy, w = exp(acs), chunks from last to first. With WANTS_CHUNKS it stores the value before
+    each step, [chunks, H, N, P]; without, the segment's own contribution at `border`.
+    """
+    PB: tl.constexpr = (P + BP - 1) // BP
+    h = tl.program_id(0) // PB
+    p = (tl.program_id(0) % PB) * BP + tl.arange(0, BP)
+    segment = first_segment + tl.program_id(1)
+    is_backward = tl.program_id(2) == 1
+    row = segments + segment * 7
+    chunk0 = tl.load(row)
+    count = tl.load(row + 1)
+    token0 = tl.load(row + 2)
+    end = tl.load(row + 3)
+    sequence = tl.load(row + 4)
+    place = tl.load(row + 5)
+    places = tl.load(row + 6)
+    k = tl.arange(0, BN)
+    rows = tl.arange(0, CHUNK)
+    g = h // HEADS
+    if not WANTS_CHUNKS:
+        # nobody reads what the last segment of its direction would add
+        if place == tl.where(is_backward, 0, places - 1):
+            return
+    tile, tile_mask = _state_offsets(p, k, P, N, BP, BN)
+    state = tl.zeros([BN, BP], tl.float32)
+    if WANTS_CHUNKS:
+        if is_backward:
+            state = _state_before(
+                d_final, d_border, border_decay + num_segments * H, HAS_D_FINAL, HAS_BORDERS, sequence, segment,
+                places - 1 - place, -1, h, p, k, H, P, N, BP, BN,
+            )  # fmt: skip
+        else:
+            state = _state_before(
+                initial, border, border_decay, HAS_INITIAL, HAS_BORDERS, sequence, segment,
+                place, 1, h, p, k, H, P, N, BP, BN,
+            )  # fmt: skip
+    source, weight_source = x, B
+    source_stride, weight_stride = x_stride, B_stride
+    target = states
+    if is_backward:
+        source, weight_source = dy, C
+        source_stride, weight_stride = dy_stride, C_stride
+        target = d_states
+    head = h.to(tl.int64) * padded
+    total = 0.0
+    for i in tl.range(0, count, num_stages=STAGES):
+        z = tl.where(is_backward, count - 1 - i, i)
+        token = (token0 + z * CHUNK).to(tl.int64)
+        left = end - (token0 + z * CHUNK)
+        mask = row_mask(rows, left, p, P, BP)
+        v = tl.load(
+            source + token * source_stride + rows[:, None] * source_stride + h * P + p[None, :],
+            mask=mask,
+            other=0.0,
+        )
+        b = tl.load(
+            weight_source + token * weight_stride + rows[:, None] * weight_stride
+            + g * N + k[None, :],
+            mask=row_mask(rows, left, k, N, BN),
+            other=0.0,
+        )  # fmt: skip
+        at = head + (chunk0 + z).to(tl.int64) * CHUNK
+        a = tl.load(acs + at + rows)
+        steps = tl.load(dt + at + rows)
+        last = tl.load(acs + at + CHUNK - 1)
+        w = tl.where(is_backward, tl.exp2(a), steps * tl.exp2(last - a))
+        if WANTS_CHUNKS:
+            out = ((chunk0 + z - first_chunk).to(tl.int64) * H + h) * (N * P)
+            tl.store(
+                target + out + k[:, None] * P + p[None, :],
+                state.to(target.dtype.element_ty),
+                mask=tile_mask,
+            )
+        vw = (v * w[:, None]).to(v.dtype)
+        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
+        total += last
+    if WANTS_CHUNKS:
+        if is_backward:
+            if WANTS_D_INITIAL:
+                if place == 0:
+                    base = (sequence.to(tl.int64) * H + h) * (P * N)
+                    tl.store(d_initial + base + tile, state, mask=tile_mask)
+        else:
+            if WANTS_FINAL:
+                if place == places - 1:
+                    base = (sequence.to(tl.int64) * H + h) * (P * N)
+                    tl.store(final + base + tile, state, mask=tile_mask)
+    else:
+        at = segment.to(tl.int64) * H + h
+        out, out_decay = border, border_decay
+        if is_backward:
+            # its own sums: in the other order they differ by rounding
+            out, out_decay = d_border, border_decay + num_segments * H
+        tl.store(out + at * (P * N) + tile, state, mask=tile_mask)
+        tl.store(out_decay + at, total)
+
+
+@triton.jit
+def scan_outputs(
+    x,
+    B,
+    C,
+    y,
+    dt,
+    acs,
+    D,
+    initial,
+    final,
+    border,
+    border_decay,
+    segments,
+    x_stride,
+    B_stride,
+    C_stride,
+    y_stride,
+    padded,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    HEADS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+    HAS_INITIAL: tl.constexpr,
+    HAS_BORDERS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """y and the final states: one program walks one segment of one head (or BP of its columns)."""
+    PB: tl.constexpr = (P + BP - 1) // BP
+    h = tl.program_id(0) // PB
+    p = (tl.program_id(0) % PB) * BP + tl.arange(0, BP)
+    segment = tl.program_id(1)
+    row = segments + segment * 7
+    chunk0 = tl.load(row)
+    count = tl.load(row + 1)
+    token0 = tl.load(row + 2)
+    end = tl.load(row + 3)
+    sequence = tl.load(row + 4)
+    place = tl.load(row + 5)
+    places = tl.load(row + 6)
+    k = tl.arange(0, BN)
+    rows = tl.arange(0, CHUNK)
+    g = h // HEADS
+    skip = tl.load(D + h).to(tl.float32)
+    state = _state_before(
+        initial, border, border_decay, HAS_INITIAL, HAS_BORDERS, sequence, segment,
+        place, 1, h, p, k, H, P, N, BP, BN,
+    )  # fmt: skip
+    head = h.to(tl.int64) * padded + chunk0.to(tl.int64) * CHUNK
+    x += token0.to(tl.int64) * x_stride + h * P
+    B += token0.to(tl.int64) * B_stride + g * N
+    C += token0.to(tl.int64) * C_stride + g * N
+    y += token0.to(tl.int64) * y_stride + h * P
+    is_causal = rows[:, None] >= rows[None, :]
+    for z in tl.range(0, count, num_stages=STAGES):
+        token = tl.cast(z * CHUNK, tl.int64)
+        left = end - token0 - z * CHUNK
+        mask = row_mask(rows, left, p, P, BP)
+        v = tl.load(
+            x + token * x_stride + rows[:, None] * x_stride + p[None, :], mask=mask, other=0.0
+        )
+        state_mask = row_mask(rows, left, k, N, BN)
+        b = tl.load(
+            B + token * B_stride + rows[:, None] * B_stride + k[None, :],
+            mask=state_mask,
+            other=0.0,
+        )
+        c = tl.load(
+            C + token * C_stride + rows[:, None] * C_stride + k[None, :],
+            mask=state_mask,
+            other=0.0,
+        )
+        at = head + token
+        a = tl.load(acs + at + rows)
+        steps = tl.load(dt + at + rows)
+        last = tl.load(acs + at + CHUNK - 1)
+        scores = tl.dot(c, tl.trans(b), input_precision="ieee")
+        out = tl.dot(c, state.to(c.dtype), input_precision="ieee")
+        # dt joins the exponent; dt = 0 counts as 1e-37
+        within = tl.exp2(a[:, None] - (a - tl.log2(tl.maximum(steps, 1e-37)))[None, :])
+        mixed = (scores * tl.where(is_causal, within, 0.0)).to(v.dtype)
+        out = tl.dot(mixed, v, out * tl.exp2(a)[:, None], input_precision="ieee")
+        wide = v.to(tl.float32)
+        out += wide * skip
+        tl.store(
+            y + token * y_stride + rows[:, None] * y_stride + p[None, :],
+            out.to(y.dtype.element_ty),
+            mask=mask,
+        )
+        vw = (wide * (steps * tl.exp2(last - a))[:, None]).to(v.dtype)
+        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
+    if place == places - 1:
+        tile, tile_mask = _state_offsets(p, k, P, N, BP, BN)
+        base = (sequence.to(tl.int64) * H + h) * (P * N)
+        tl.store(final + base + tile, state, mask=tile_mask)

@@ -101,9 +101,7 @@ class Memory:
         return torch.is_grad_enabled() and part in self.parts
 
     @contextmanager
-    def discard(
-        self, part: Part, output: Tensor, again: Callable[[], Tensor]
-    ) -> Iterator[None]:
+    def discard(self, part: Part, output: Tensor, again: Callable[[], Tensor]) -> Iterator[None]:
         """Keep `again` instead of `output` wherever the body saves it for its backward.
 
         Args:

@@ -50,7 +50,9 @@ class _Far:
 class _Layer:
     """What one layer has saved on the host."""
 
-    def __init__(self, below: _Layer | None, incoming: torch.cuda.Stream, outgoing: torch.cuda.Stream):
+    def __init__(
+        self, below: _Layer | None, incoming: torch.cuda.Stream, outgoing: torch.cuda.Stream
+    ):
         self.below = below
         self.incoming, self.outgoing = incoming, outgoing
         self.members: dict[tuple[int, ...], _Far] = {}

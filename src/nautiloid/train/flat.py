@@ -137,6 +137,7 @@ class FlatAdamW:
         # steps taken, which the bias correction counts; the host counts those launched
         self.steps = torch.zeros((), dtype=torch.float64, device=device)
         self.calls = 0
+        self.is_clear = True
         self.scale = torch.ones((), dtype=torch.float64, device=device)
 
     def _gather(
@@ -151,7 +152,9 @@ class FlatAdamW:
         own = torch.bfloat16 if kind == "stochastic" else torch.float32
         moments = getattr(torch, self.config.moments)
         weights_N = torch.zeros(size, dtype=own, device=device)
-        copy_N = torch.zeros(size, dtype=torch.bfloat16, device=device) if kind == "masters" else None
+        copy_N = (
+            torch.zeros(size, dtype=torch.bfloat16, device=device) if kind == "masters" else None
+        )
         group = Group(
             kind=kind,
             lr_ratio=lr_ratio,
@@ -180,6 +183,7 @@ class FlatAdamW:
         Args:
             limit: Largest norm; 0 does not clip.
         """
+        self.is_clear = False
         norm = self.square_sum(self.grad_N).sqrt()
         if limit:
             self.scale = (limit / (norm + 1e-6)).clamp(max=1.0)
@@ -209,11 +213,13 @@ class FlatAdamW:
             )
             self._update(group, device_scalars, scalars)
         self.calls += 1
+        self.is_clear = True
 
     def zero_grad(self) -> None:
-        """Drop gradients that no hook took; `step` has cleared the others."""
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        """Drop the gradients of a step that was not taken; `step` has cleared its own."""
+        if not self.is_clear:
+            self.grad_N.zero_()
+            self.is_clear = True
 
     def masters(self) -> dict[str, Tensor]:
         """float32 masters by parameter name, of the parameters that have them."""
@@ -251,7 +257,9 @@ class FlatAdamW:
         own = self.tensors()
         if set(own) != set(tensors):
             raise InputError(
-                "trainer.weights", self.weights, "the checkpoint was written in another mode; keep it"
+                "trainer.weights",
+                self.weights,
+                "the checkpoint was written in another mode; keep it",
             )
         for name, tensor in tensors.items():
             if tensor.dtype != own[name].dtype:
@@ -300,6 +308,6 @@ def _layout(members: Mapping[str, nn.Parameter]) -> tuple[dict[str, int], int]:
 
 def _add_to_main(parameter: Tensor) -> None:
     """After autograd has filled `.grad`: add it in float32 and let it go."""
-    assert parameter.grad is not None
-    parameter.main_grad.add_(parameter.grad)  # type: ignore[attr-defined]
-    parameter.grad = None
+    if parameter.grad is not None:  # None where the operator has added there itself
+        parameter.main_grad.add_(parameter.grad)  # type: ignore[attr-defined]
+        parameter.grad = None

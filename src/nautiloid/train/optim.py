@@ -102,7 +102,15 @@ class AdamW:
         }
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `tensors` returned."""
+        """Take up what `tensors` returned.
+
+        Raises:
+            InputError: The state is of another parameter mode.
+        """
+        if "calls" in tensors:
+            raise InputError(
+                "trainer.weights", "float32", "the checkpoint was written in another mode; keep it"
+            )
         unknown = set(tensors) - {f"{n}.{m}" for n in self.parameters for m in _MOMENTS}
         assert not unknown, f"optimizer state of unknown parameters: {sorted(unknown)[:3]}"
         self.inner.state.clear()

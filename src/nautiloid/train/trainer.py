@@ -248,6 +248,7 @@ class Trainer:
                     name, now, counters[name],
                 )  # fmt: skip
 
+
 def build_optimizer(model: Decoder, config: TrainerConfig, seed: int) -> AdamW | FlatAdamW:
     """The optimizer of a parameter mode."""
     mode = config.mode

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from tests.suites import adamw
 
 from nautiloid.ops.adamw import reference
-from tests.suites import adamw
 
 
 @pytest.mark.parametrize("mode", adamw.MODES)

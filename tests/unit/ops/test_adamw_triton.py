@@ -7,8 +7,9 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 pytest.importorskip("triton")
 
-from nautiloid.ops.adamw import cuda  # noqa: E402
-from tests.suites import adamw  # noqa: E402
+from tests.suites import adamw
+
+from nautiloid.ops.adamw import cuda
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -5,6 +5,8 @@ Suffix N: elements of the span.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,13 @@ def update(
 ) -> None:
     """Same contract as `reference.update`."""
     count = param_N.numel()
-    launch = tuned("adamw_update", BLOCK=2048, num_warps=8)
+    launch: dict[str, Any] = tuned("adamw_update", BLOCK=2048, num_warps=8)
+    launch |= {
+        "HAS_COPY": copy_N is not None,
+        "ROUND_PARAM": param_N.dtype == torch.bfloat16,
+        "ROUND_MOMENTS": exp_avg_N.dtype == torch.bfloat16,
+        "LANES": LANES,
+    }
     grid = (-(-count // launch["BLOCK"]),)
     update_kernel[grid](
         param_N,
@@ -43,10 +51,6 @@ def update(
         scalars.weight_decay,
         scalars.key,
         count,
-        HAS_COPY=copy_N is not None,
-        ROUND_PARAM=param_N.dtype == torch.bfloat16,
-        ROUND_MOMENTS=exp_avg_N.dtype == torch.bfloat16,
-        LANES=LANES,
         **launch,
     )
 

@@ -1,7 +1,6 @@
 """Kernels of AdamW over flat memory."""
 
-# pyright: basic
-# ruff: noqa: N803
+# pyright: basic, reportUnboundVariable=false, reportOperatorIssue=false
 import triton
 import triton.language as tl
 
@@ -46,8 +45,8 @@ def update_kernel(
         step = m * correction1 / (tl.sqrt(v) * correction2 + eps)
         p = p * (1 - lr * decay) - lr * step
         if ROUND_PARAM or ROUND_MOMENTS:
-            key = key.to(tl.uint32)
-            high = _scramble((i // LANES).to(tl.uint32) ^ key)
+            name = key.to(tl.uint32)
+            high = _scramble((i // LANES).to(tl.uint32) ^ name)
             bits = _scramble((i % LANES).to(tl.uint32) * 0x9E3779B1 + high)
         if ROUND_MOMENTS:
             tl.store(exp_avg + i, _round_random(m, bits & 0xFFFF), mask=mask)
@@ -56,7 +55,7 @@ def update_kernel(
             tl.store(exp_avg + i, m, mask=mask)
             tl.store(exp_avg_sq + i, v, mask=mask)
         if ROUND_PARAM:
-            tl.store(param + i, _round_random(p, _scramble(bits ^ key) & 0xFFFF), mask=mask)
+            tl.store(param + i, _round_random(p, _scramble(bits ^ name) & 0xFFFF), mask=mask)
         else:
             tl.store(param + i, p, mask=mask)
         if HAS_COPY:

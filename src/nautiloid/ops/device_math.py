@@ -25,3 +25,18 @@ def sigmoid(x, FAST: tl.constexpr):
             pack=1,
         )
     return 1 / (1 + tl.exp(-x))
+
+
+@triton.jit
+def exp(x, FAST: tl.constexpr):
+    """exp(x) of float32; FAST as in `sigmoid`."""
+    if FAST:
+        return tl.inline_asm_elementwise(
+            "{ .reg .f32 t; mul.f32 t, $1, 0f3FB8AA3B; ex2.approx.ftz.f32 $0, t; }",
+            "=f,f",
+            [x],
+            dtype=tl.float32,
+            is_pure=True,
+            pack=1,
+        )
+    return tl.exp(x)

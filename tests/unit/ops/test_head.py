@@ -2,7 +2,7 @@ import pytest
 import torch
 from tests.suites.ops import check_same, leaf
 
-from nautiloid.ops.head import chunked, cross_entropy, kl, logprobs, reference
+from nautiloid.ops.head import chunked, cross_entropy, kl, kl_top, logprobs, reference
 
 
 @pytest.fixture
@@ -69,6 +69,20 @@ def test_kl(case, direction, temperature):
             chunk_tokens=64,
         ),
         (hidden, head),
+    )
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_kl_of_the_best_tokens(case, direction):
+    hidden, head, _, weight = case
+    best, ids = leaf(200, 30, seed=1).detach().log_softmax(-1).topk(4)
+    check_same(
+        lambda h, w: reference.kl_top(h, w, ids, best, weight, direction, 1.5),
+        lambda h, w: kl_top(
+            h, w, ids, best, weight, direction=direction, temperature=1.5, chunk_tokens=64
+        ),
+        (hidden, head),
+        tolerance=1e-11,
     )
 
 

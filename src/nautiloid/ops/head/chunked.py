@@ -4,7 +4,7 @@ Where gradients are wanted they are formed chunk by chunk in the forward, while 
 chunk are at hand, and only scaled in the backward. Extra memory: one chunk of logits, one [T, D]
 and one [V, D] gradient.
 
-Suffixes: T tokens, D width, V vocabulary, C teacher width.
+Suffixes: T tokens, D width, V vocabulary, C teacher width, K teacher's best tokens.
 """
 
 from __future__ import annotations
@@ -97,8 +97,20 @@ def cross_entropy(
     *,
     z_loss: float = 0.0,
     chunk_tokens: int | None = None,
+    grad_scale: float | None = None,
 ) -> HeadLoss:
     """Weighted sum of the cross-entropy plus `z_loss * logsumexp^2`.
+
+    Args:
+        hidden_TD: Final hidden states.
+        weight_VD: The head.
+        targets_T: Ids to predict.
+        weight_T: Weight of each target.
+        z_loss: Weight of the z-loss.
+        chunk_tokens: Tokens whose logits exist at a time.
+        grad_scale: The gradient that `total` will receive, where it is known before. A GPU then adds
+            the gradient of a head with a `main_grad` there already in the forward, which must be
+            followed by one backward; another gradient than promised makes that sum NaN.
 
     >>> out = cross_entropy(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([1]), torch.ones(1))
     >>> round(out.total.item(), 4)
@@ -252,6 +264,96 @@ def kl(
         weight_VD,
         teacher_hidden_TC,
         teacher_weight_VC,
+        weight_T,
+        direction == "forward",
+        temperature,
+        chunk,
+        torch.is_grad_enabled(),
+    )
+
+
+class _KLTop(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        ids: Tensor,
+        teacher: Tensor,
+        weight_T: Tensor,
+        is_forward: bool,
+        temperature: float,
+        chunk: int,
+        wants_grad: bool,
+    ) -> Tensor:
+        wide = _wide(hidden)
+        needs_hidden, needs_weight = (wants_grad and need for need in ctx.needs_input_grad[:2])
+        d_hidden = torch.empty_like(hidden) if needs_hidden else None
+        d_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
+        total = hidden.new_zeros((), dtype=torch.float64)
+        for a in range(0, hidden.shape[0], chunk):
+            rows = slice(a, a + chunk)
+            h, w_T = hidden[rows], weight_T[rows].to(wide)
+            d = ((h @ weight.t()).to(wide) / temperature).log_softmax(-1)
+            s_log, t_log = d.gather(1, ids[rows]), teacher[rows].to(wide)
+            q, p = s_log.exp(), t_log.exp()
+            # what is left to all other tokens; rounding must not make it negative
+            q_rest, p_rest = ((1 - x.sum(-1)).clamp(min=1e-12) for x in (q, p))
+            gap, rest = t_log - s_log, p_rest.log() - q_rest.log()
+            if is_forward:
+                kl_T = (p * gap).sum(-1) + p_rest * rest
+                others, best = 1 - p_rest / q_rest, q - p
+            else:
+                kl_T = -(q * gap).sum(-1) - q_rest * rest
+                others, best = -rest - kl_T, q * (-gap - kl_T[:, None])
+            total += (w_T * kl_T).sum(dtype=torch.float64)
+            d.exp_().mul_(others[:, None]).scatter_(1, ids[rows], best)
+            d *= (w_T / temperature)[:, None]
+            if d_hidden is not None:
+                torch.mm(d.to(weight.dtype), weight, out=d_hidden[rows])
+            if d_weight is not None:
+                d_weight.addmm_(d.t(), h.to(wide))
+        ctx.save_for_backward(d_hidden, d_weight)
+        ctx.dtype = weight.dtype
+        return total.to(wide)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_total: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        d_hidden, d_weight = ctx.saved_tensors
+        if d_hidden is not None:
+            d_hidden = d_hidden * d_total.to(d_hidden.dtype)
+        if d_weight is not None:
+            d_weight = (d_weight * d_total).to(ctx.dtype)
+        return d_hidden, d_weight, *[None] * 7
+
+
+def kl_top(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    teacher_ids_TK: Tensor,
+    teacher_logprobs_TK: Tensor,
+    weight_T: Tensor,
+    *,
+    direction: Literal["forward", "reverse"] = "forward",
+    temperature: float = 1.0,
+    chunk_tokens: int | None = None,
+) -> Tensor:
+    """As `kl`, from the teacher's best tokens alone: all other tokens count as one event.
+
+    That makes it a KL of two distributions, never above the full one. The ids of a row differ; the
+    log probabilities are the teacher's at the same temperature.
+
+    >>> ids, log_half = torch.tensor([[2]]), torch.tensor([[-0.6931472]])
+    >>> round(kl_top(torch.zeros(1, 2), torch.ones(4, 2), ids, log_half, torch.ones(1)).item(), 4)
+    0.1438
+    """
+    chunk = chunk_tokens or _chunk_tokens(weight_VD.shape[0])
+    return _KLTop.apply(
+        hidden_TD,
+        weight_VD,
+        teacher_ids_TK,
+        teacher_logprobs_TK,
         weight_T,
         direction == "forward",
         temperature,

@@ -1,6 +1,6 @@
 """Losses of the output head with the full [T, V] logits: obvious, and only for tests.
 
-Suffixes: T tokens, D width, V vocabulary.
+Suffixes: T tokens, D width, V vocabulary, K teacher's best tokens.
 """
 
 from __future__ import annotations
@@ -59,5 +59,30 @@ def kl(
     """
     student = _logprobs(hidden_TD, weight_VD, temperature)
     teacher = _logprobs(teacher_hidden_TC, teacher_weight_VC, temperature)
+    p, q = (teacher, student) if direction == "forward" else (student, teacher)
+    return (weight_T * (p.exp() * (p - q)).sum(-1)).sum()
+
+
+def kl_top(
+    hidden_TD: Tensor,
+    weight_VD: Tensor,
+    teacher_ids_TK: Tensor,
+    teacher_logprobs_TK: Tensor,
+    weight_T: Tensor,
+    direction: str = "forward",
+    temperature: float = 1.0,
+) -> Tensor:
+    """KL over the teacher's best tokens and one event for all others.
+
+    >>> ids, log_half = torch.tensor([[2]]), torch.tensor([[-0.6931472]])
+    >>> round(kl_top(torch.zeros(1, 2), torch.ones(4, 2), ids, log_half, torch.ones(1)).item(), 4)
+    0.1438
+    """
+
+    def events(best: Tensor) -> Tensor:
+        return torch.cat([best, torch.log1p(-best.exp().sum(-1, keepdim=True))], -1)
+
+    student = events(_logprobs(hidden_TD, weight_VD, temperature).gather(1, teacher_ids_TK))
+    teacher = events(teacher_logprobs_TK.to(student.dtype))
     p, q = (teacher, student) if direction == "forward" else (student, teacher)
     return (weight_T * (p.exp() * (p - q)).sum(-1)).sum()

@@ -10,12 +10,14 @@ from torch import Tensor
 
 
 def main_grad(weight: Tensor | None) -> Tensor | None:
-    """The float32 sum that a weight carries, if any.
+    """The float32 sum that a weight carries, if any and if it is trained.
 
     >>> main_grad(Tensor()) is None
     True
     """
-    return getattr(weight, "main_grad", None)
+    return (
+        getattr(weight, "main_grad", None) if weight is not None and weight.requires_grad else None
+    )
 
 
 def give(gradient: Tensor, into: Tensor | None, weight: Tensor) -> Tensor | None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nautiloid.core.errors import InputError
 from nautiloid.core.seed import Seed
@@ -29,6 +28,7 @@ from nautiloid.model.precision import PrecisionConfig
 from nautiloid.model.residual import residual
 from nautiloid.ops import norm
 from nautiloid.ops.config import OpsConfig
+from nautiloid.ops.embedding import embedding
 from nautiloid.ops.linear import linear
 from nautiloid.ops.norm import Norms
 from nautiloid.ops.quant import quant
@@ -43,7 +43,7 @@ class Embedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Rows of the table."""
-        return F.embedding(tokens, self.weight)
+        return embedding(tokens, self.weight)
 
 
 class Layer(nn.Module):

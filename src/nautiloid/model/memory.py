@@ -124,13 +124,16 @@ class Memory:
         """`run(*inputs)`, of which only the inputs are kept when the layer recomputes `part`."""
         if not self.drops(part):
             return run(*inputs)
-        inside = self.parts
-        self.parts = frozenset()
-        try:
-            # no operator of a model draws random numbers
-            return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)
-        finally:
-            self.parts = inside
+
+        def alone(*inputs: Tensor) -> Any:  # also when the backward runs it again
+            outside, self.parts = self.parts, frozenset()
+            try:
+                return run(*inputs)
+            finally:
+                self.parts = outside
+
+        # no operator of a model draws random numbers
+        return checkpoint(alone, *inputs, use_reentrant=False, preserve_rng_state=False)
 
     def _pack(self, tensor: Tensor) -> Any:
         recipe = self.recipes.get(tensor.untyped_storage().data_ptr())

@@ -13,8 +13,9 @@ from nautiloid.model.blocks.base import Block
 from nautiloid.model.blocks.mlp.config import Activation, MLPConfig
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Linear
+from nautiloid.model.memory import Memory
+from nautiloid.ops.activation import activate
 from nautiloid.ops.config import OpsConfig
-from nautiloid.ops.moe import activate
 
 
 class FeedForward(nn.Module):
@@ -35,11 +36,20 @@ class FeedForward(nn.Module):
         self.gate_proj = Linear(d, width, has_bias=has_bias, **where) if is_gated else None
         self.up_proj = Linear(d, width, has_bias=has_bias, **where)
         self.down_proj = Linear(width, d, has_bias=has_bias, **where)
+        self.memory: Memory | None = None
 
     def forward(self, x_TD: Tensor) -> Tensor:
         """Apply to each token."""
         gate = None if self.gate_proj is None else self.gate_proj(x_TD)
-        return self.down_proj(activate(self.up_proj(x_TD), gate, self.activation))
+        h = self.up_proj(x_TD)
+        a = activate(h, gate, self.activation)
+        if self.memory is None or not self.memory.drops("activation"):
+            return self.down_proj(a)
+        kept, kept_gate = h.detach(), None if gate is None else gate.detach()
+        with self.memory.discard(
+            "activation", a, lambda: activate(kept, kept_gate, self.activation)
+        ):
+            return self.down_proj(a)
 
 
 class MLP(Block[MLPConfig], FeedForward):

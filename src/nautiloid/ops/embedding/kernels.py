@@ -1,0 +1,36 @@
+"""Kernel of the embedding's gradient."""
+
+# pyright: basic
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def add_rows_kernel(
+    dy, ids, order, out, T, D, stride_dy,
+    BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """The first of equal sorted ids adds up all rows of its id, in the order of the tokens."""
+    r = tl.program_id(0)
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    inside = d < D
+    row = tl.load(ids + r)
+    before = tl.load(ids + r - 1, mask=r > 0, other=-1)
+    if row != before:
+        total = tl.zeros([BLOCK_D], tl.float32)
+        j = r
+        go_on = r < T
+        while go_on:
+            t = j + tl.arange(0, BLOCK_T)
+            is_same = tl.load(ids + t, mask=t < T, other=-1) == row
+            source = tl.load(order + t, mask=t < T, other=0)
+            values = tl.load(
+                dy + source[:, None] * stride_dy + d[None, :],
+                mask=is_same[:, None] & inside[None, :],
+                other=0.0,
+            )
+            total += tl.sum(values.to(tl.float32), 0)
+            j += BLOCK_T
+            go_on = (tl.sum(is_same.to(tl.int32), 0) == BLOCK_T) & (j < T)
+        place = out + row.to(tl.int64) * D + d
+        tl.store(place, tl.load(place, mask=inside, other=0.0) + total, mask=inside)

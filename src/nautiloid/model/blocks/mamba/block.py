@@ -16,7 +16,7 @@ from nautiloid.model.blocks.base import Block
 from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Linear, RMSNorm, Segments
-from nautiloid.ops import conv, norm, ssd
+from nautiloid.ops import compiled, conv, norm, ssd
 from nautiloid.ops.config import OpsConfig
 from nautiloid.ops.linear import fused_view
 
@@ -70,6 +70,7 @@ class MambaMix(nn.Module):
         # numerically neutral; 64 is the longest chunk that pays on a CPU
         self.ssd = ssd.pick(ops.ssd, min(config.chunk_size, 64))
         self.norm = norm.pick(ops.norm)
+        self.is_compiled = all(compiled.is_wanted(b) for b in (ops.ssd, ops.conv, ops.norm))
 
     def step_sizes(self, dt_TH: Tensor, dt_bias_H: Tensor) -> Tensor:
         """`clamp(softplus(dt + bias))`, added in float32 (specs/architecture 3.4)."""
@@ -91,6 +92,10 @@ class MambaMix(nn.Module):
     ) -> Tensor:
         """Convolution, scan and gated norm; gives [T, I]."""
         c = self.config
+        weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
+        y = self._compiled_step(projected_TR, *weights, ctx)
+        if y is not None:
+            return y
         wide = norm.wide(projected_TR.dtype)
         heads = dt_bias_H.shape[0]
         groups = c.n_groups * heads // c.mamba_num_heads
@@ -99,9 +104,7 @@ class MambaMix(nn.Module):
         dt = self.step_sizes(dt, dt_bias_H)
         A, D = -torch.exp(A_log_H.to(wide)), D_H.to(wide)
         state = ctx.state
-        is_step = (
-            state is not None and all(state.past) and len(ctx.lengths) == projected_TR.shape[0]
-        )
+        is_step = _is_step(ctx, projected_TR.shape[0])
         if is_step:
             assert state is not None
             conv_state = state.read(self.layer, "conv")
@@ -133,6 +136,42 @@ class MambaMix(nn.Module):
             if state is not None:
                 state.write(self.layer, "ssm", final)
         return self.norm.gated_group_norm(y.flatten(-2), z, norm_weight_I, groups, self.eps)
+
+    def _compiled_step(
+        self,
+        projected_TR: Tensor,
+        conv_weight_CK: Tensor,
+        conv_bias_C: Tensor | None,
+        dt_bias_H: Tensor,
+        A_log_H: Tensor,
+        D_H: Tensor,
+        norm_weight_I: Tensor,
+        ctx: Context,
+    ) -> Tensor | None:
+        """The whole of `forward` for one token a sequence in one CPU kernel, where that can run."""
+        state = ctx.state
+        weights = (dt_bias_H, A_log_H, D_H, norm_weight_I)
+        if state is None or not self.is_compiled or not _is_step(ctx, projected_TR.shape[0]):
+            return None
+        conv_state, ssm = state.read(self.layer, "conv"), state.read(self.layer, "ssm")
+        if not compiled.fits(projected_TR, conv_weight_CK, conv_bias_C, conv_state, ssm, *weights):
+            return None
+        from nautiloid.ops.mamba.jit import step
+
+        c = self.config
+        groups = c.n_groups * dt_bias_H.shape[0] // c.mamba_num_heads
+        y = step(
+            projected_TR, conv_state, conv_weight_CK.t().contiguous(), conv_bias_C,
+            *weights, ssm, groups, self.eps, c.time_step_limit,
+        )  # fmt: skip
+        state.write(self.layer, "conv", conv_state)
+        state.write(self.layer, "ssm", ssm)
+        return y
+
+
+def _is_step(ctx: Context, tokens: int) -> bool:
+    """Whether every sequence has a past and brings one token."""
+    return ctx.state is not None and all(ctx.state.past) and len(ctx.lengths) == tokens
 
 
 class Mamba(Block[MambaConfig]):

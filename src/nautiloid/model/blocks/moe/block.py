@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nautiloid.model.blocks.base import Block
 from nautiloid.model.blocks.mlp.block import FeedForward
@@ -21,7 +20,7 @@ from nautiloid.ops.config import OpsConfig
 
 
 class Router(nn.Module):
-    """Scores of all experts, in float32, and the correction bias that steers the choice."""
+    """Scores all experts, in float32, with a correction bias that steers the choice."""
 
     def __init__(self, experts: int, d: int, *, has_bias: bool, **where: Any):
         super().__init__()
@@ -30,11 +29,6 @@ class Router(nn.Module):
         bias = torch.zeros(experts, dtype=dtype, device=self.weight.device) if has_bias else None
         self.register_buffer("e_score_correction_bias", bias)
         self.e_score_correction_bias: Tensor | None
-
-    def forward(self, x_TD: Tensor) -> Tensor:
-        """Logits [T, E] in float32 (float64 for a float64 model)."""
-        wide = norm.wide(x_TD.dtype)
-        return F.linear(x_TD.to(wide), self.weight.to(wide))
 
 
 class ExpertsMix(nn.Module):
@@ -97,10 +91,12 @@ class MoE(Block[MoEConfig]):
         if ctx.replay is not None:
             replay = ctx.replay[ctx.moe_index]
         ctx.moe_index += 1
-        routing = moe.route(
-            self.router(x_TD),
+        routing = moe.router(
+            x_TD,
+            self.router.weight,
             self.router.e_score_correction_bias,
             c.num_experts_per_tok,
+            backend=self.ops.experts,
             n_group=c.n_group,
             topk_group=c.topk_group,
             norm_topk_prob=c.norm_topk_prob,

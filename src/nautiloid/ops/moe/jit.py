@@ -1,0 +1,239 @@
+"""Routing and routed experts of a few tokens on a CPU, each in one parallel region.
+
+The experts are bound by reading the weights of the chosen ones; every touched weight is read once.
+
+Import this only where `ops.compiled.is_available`.
+
+Suffixes: T tokens, E experts, K chosen experts, A = T K assignments, L input width, M expert width.
+"""
+# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import carray, njit
+from torch import Tensor
+
+from nautiloid.ops.compiled import FAST, Kernel, bits
+from nautiloid.ops.intrinsics import (
+    barrier,
+    exp32,
+    floats,
+    integers,
+    real,
+    share,
+    silu32,
+    team,
+    thread,
+)
+from nautiloid.ops.moe import FEW_TOKENS
+from nautiloid.ops.moe.reference import Activation, Routing, Score
+from nautiloid.ops.products import rows_product
+
+_ROWS = torch.arange(FEW_TOKENS)
+# rows of an expert matrix that a thread takes at a time
+BLOCK = 32
+
+
+@njit(fastmath=FAST, error_model="numpy")
+def _scores(logits, scores, t, experts, is_softmax):
+    """Sigmoid or softmax of one token's logits."""
+    if is_softmax:
+        top = logits[t, 0]
+        for e in range(experts):
+            top = max(top, logits[t, e])
+        total = np.float32(0)
+        for e in range(experts):
+            scores[t, e] = exp32(logits[t, e] - top)
+            total += scores[t, e]
+        for e in range(experts):
+            scores[t, e] /= total
+    else:
+        for e in range(experts):
+            scores[t, e] = np.float32(1) / (np.float32(1) + exp32(-logits[t, e]))
+
+
+@Kernel
+def _route(p):
+    a = carray(p, 15)
+    tokens, width, experts, top_k = a[7], a[8], a[9], a[10]
+    x = carray(floats(a[0]), (tokens, width))
+    weight = carray(floats(a[1]), (experts, width))
+    bias = carray(floats(a[2]), experts)
+    logits = carray(floats(a[3]), (tokens, experts))
+    scores = carray(floats(a[4]), (tokens, experts))
+    chosen = carray(integers(a[5]), (tokens, top_k))
+    weights = carray(floats(a[6]), (tokens, top_k))
+    is_softmax, is_normed, scaling = a[11], a[12], real(a[13])
+    rows = carray(integers(a[14]), tokens)
+    first, last = share((experts + 3) // 4, thread(), team())
+    rows_product(weight, 4 * first, min(4 * last, experts), x, rows, 0, tokens, logits)
+    barrier()
+    first, last = share(tokens, thread(), team())
+    for t in range(first, last):
+        _scores(logits, scores, t, experts, is_softmax != 0)
+        total = np.float32(0)
+        for k in range(top_k):
+            best, best_value = -1, np.float32(0)
+            for e in range(experts):
+                value = scores[t, e] + bias[e] if a[2] != 0 else scores[t, e]
+                # a NaN counts as the best, so that it is not lost
+                if best < 0 or value > best_value or value != value:
+                    is_free = True
+                    for j in range(k):
+                        is_free = is_free and chosen[t, j] != e
+                    if is_free:
+                        best, best_value = e, value
+            chosen[t, k] = best
+            weights[t, k] = scores[t, best]
+            total += scores[t, best]
+        factor = np.float32(scaling)
+        if is_normed != 0:
+            factor /= total + np.float32(1e-20)
+        for k in range(top_k):
+            weights[t, k] *= factor
+
+
+def route(
+    x_TD: Tensor,
+    weight_ED: Tensor,
+    bias_E: Tensor | None,
+    top_k: int,
+    *,
+    norm_topk_prob: bool = True,
+    scaling: float = 1.0,
+    score: Score = "sigmoid",
+) -> Routing:
+    """Router product and `reference.route` without groups and replay."""
+    tokens, width = x_TD.shape
+    experts = weight_ED.shape[0]
+    both = x_TD.new_empty(2, tokens, experts)
+    weights = x_TD.new_empty(tokens, top_k)
+    chosen = torch.empty(tokens, top_k, dtype=torch.long)
+    _route(
+        x_TD.data_ptr(), weight_ED.data_ptr(), 0 if bias_E is None else bias_E.data_ptr(),
+        both[0].data_ptr(), both[1].data_ptr(), chosen.data_ptr(), weights.data_ptr(),
+        tokens, width, experts, top_k, score == "softmax", norm_topk_prob, bits(scaling),
+        _ROWS.data_ptr(),
+    )  # fmt: skip
+    return Routing(chosen, weights, both[1])
+
+
+@Kernel
+def _experts(p):
+    a = carray(p, 18)
+    tokens, top_k, experts, narrow, wide = a[12], a[13], a[14], a[15], a[16]
+    count = tokens * top_k
+    x = carray(floats(a[0]), (tokens, narrow))
+    chosen = carray(integers(a[1]), count)
+    weights = carray(floats(a[2]), count)
+    up = carray(floats(a[3]), (experts, wide, narrow))
+    down = carray(floats(a[4]), (experts, narrow, wide))
+    h = carray(floats(a[6]), (count, wide))
+    g = carray(floats(a[7]), (count, wide))
+    y = carray(floats(a[8]), (count, narrow))
+    out = carray(floats(a[9]), (tokens, narrow))
+    sorted_weights = carray(floats(a[11]), count)
+    # sorted assignments: token of each, place of each, first of each expert, experts with tokens
+    table = carray(integers(a[10]), 3 * count + 2 * experts + 2)
+    token, place, itself = table[:count], table[count : 2 * count], table[2 * count : 3 * count]
+    starts = table[3 * count : 3 * count + experts + 1]
+    used = table[3 * count + experts + 1 :]
+    has_gate, is_silu = a[5] != 0, a[17] != 0
+    if thread() == 0:
+        for e in range(experts + 1):
+            starts[e] = 0
+        for i in range(count):
+            starts[chosen[i] + 1] += 1
+        n = 0
+        for e in range(experts):
+            if starts[e + 1] > 0:
+                used[1 + n] = e
+                n += 1
+            starts[e + 1] += starts[e]
+        used[0] = n
+        for i in range(count):
+            e = chosen[i]
+            at = starts[e]
+            starts[e] += 1
+            place[i] = at
+            token[at] = i // top_k
+            itself[at] = at
+            sorted_weights[at] = weights[i]
+        for e in range(experts, 0, -1):
+            starts[e] = starts[e - 1]
+        starts[0] = 0
+    barrier()
+    blocks = (wide + BLOCK - 1) // BLOCK
+    first, last = share(used[0] * blocks, thread(), team())
+    for unit in range(first, last):
+        e = used[1 + unit // blocks]
+        begin = (unit % blocks) * BLOCK
+        end = min(begin + BLOCK, wide)
+        i, j = starts[e], starts[e + 1]
+        rows_product(up[e], begin, end, x, token, i, j, h)
+        if has_gate:
+            gate = carray(floats(a[5]), (experts, wide, narrow))
+            rows_product(gate[e], begin, end, x, token, i, j, g)
+        for at in range(i, j):
+            w = sorted_weights[at]
+            for m in range(begin, end):
+                v = g[at, m] if has_gate else h[at, m]
+                if is_silu:
+                    act = silu32(v)
+                else:
+                    # a NaN stays one
+                    v = np.float32(0) if v < np.float32(0) else v
+                    act = v * v
+                h[at, m] = act * h[at, m] * w if has_gate else act * w
+    barrier()
+    blocks = (narrow + BLOCK - 1) // BLOCK
+    first, last = share(used[0] * blocks, thread(), team())
+    for unit in range(first, last):
+        e = used[1 + unit // blocks]
+        begin = (unit % blocks) * BLOCK
+        end = min(begin + BLOCK, narrow)
+        rows_product(down[e], begin, end, h, itself, starts[e], starts[e + 1], y)
+    barrier()
+    first, last = share(tokens, thread(), team())
+    for t in range(first, last):
+        for c in range(narrow):
+            out[t, c] = y[place[t * top_k], c]
+        for k in range(1, top_k):
+            row = place[t * top_k + k]
+            for c in range(narrow):
+                out[t, c] += y[row, c]
+
+
+def experts(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    up_EML: Tensor,
+    down_ELM: Tensor,
+    gate_EML: Tensor | None = None,
+    activation: Activation = "relu2",
+) -> Tensor:
+    """Same contract as `reference.experts` for contiguous float32 tensors, without gradients.
+
+    >>> x, e = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.long)
+    >>> experts(x, e, torch.ones(1, 1), torch.full((1, 1, 1), 2.0), torch.ones(1, 1, 1)).item()
+    4.0
+    """
+    tokens, top_k = experts_TK.shape
+    num_experts, wide, narrow = up_EML.shape
+    count = tokens * top_k
+    out = torch.empty_like(x_TL)
+    hidden = x_TL.new_empty(count, wide)
+    gated = hidden if gate_EML is None else torch.empty_like(hidden)
+    y = x_TL.new_empty(count, narrow)
+    sorted_weights = x_TL.new_empty(count)
+    table = torch.empty(3 * count + 2 * num_experts + 2, dtype=torch.long)
+    _experts(
+        x_TL.data_ptr(), experts_TK.data_ptr(), weights_TK.data_ptr(), up_EML.data_ptr(),
+        down_ELM.data_ptr(), 0 if gate_EML is None else gate_EML.data_ptr(), hidden.data_ptr(),
+        gated.data_ptr(), y.data_ptr(), out.data_ptr(), table.data_ptr(), sorted_weights.data_ptr(),
+        tokens, top_k, num_experts, narrow, wide, activation == "silu",
+    )  # fmt: skip
+    return out

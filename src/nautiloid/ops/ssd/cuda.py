@@ -17,6 +17,7 @@ import torch
 import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from nautiloid.ops.packing import chunk_table, cu_seqlens
 from nautiloid.ops.ssd import kernels, kernels_backward
@@ -77,6 +78,14 @@ def _row_strides(*tensors: Tensor) -> list[int]:
     return [v.stride(0) for v in tensors]
 
 
+def _tiles(v: Tensor, chunk: int, width: int) -> TensorDescriptor:
+    """Tiles of `chunk` rows of one head of [T, heads, width]; what lies outside reads as zero."""
+    size = v.element_size()
+    if v.data_ptr() % 16 or any(s * size % 16 for s in v.stride()[:-1]):
+        v = v.contiguous()
+    return TensorDescriptor(v, list(v.shape), list(v.stride()), [chunk, 1, width])
+
+
 def _steps(
     dt_TH: Tensor, rate_H: Tensor, steps: Steps, lengths: Sequence[int], chunk: int
 ) -> tuple[Tensor, Tensor]:
@@ -105,17 +114,17 @@ def _segments(
 def _carry(
     sizes: Sizes,
     segments: Segments,
-    forward: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
-    backward: tuple[Tensor, Tensor, Tensor | None, Tensor | None] | None,
+    forward: tuple[TensorDescriptor, TensorDescriptor, Tensor | None],
+    backward: tuple[TensorDescriptor, TensorDescriptor, Tensor | None, Tensor | None] | None,
     dt: Tensor,
     acs: Tensor,
     borders: tuple[Tensor, Tensor, Tensor] | None,
     span: tuple[int, int],
-    states: Tensor | None,
+    states: Sequence[TensorDescriptor] | None,
     launch: dict[str, Any],
 ) -> None:
     """Run `kernels.carry_states`; with `states` it writes those of the chunks of a span."""
-    x, B, initial, final = forward
+    x, B, initial = forward
     dy, C, d_final, d_initial = backward or (x, B, None, None)
     # what a flag keeps from being touched still needs a pointer
     border, d_border, decay = borders or (dt, dt, dt)
@@ -126,14 +135,14 @@ def _carry(
         span[1] - span[0],
         1 if backward is None else 2,
     )
-    both = (x, x) if states is None else (states[0], states[1])
+    both = states or (x, x)
     kernels.carry_states[grid](
-        x, B, dt, acs, initial, both[0], final, border, decay, dy, C, d_final, both[1], d_initial,
+        x, B, dt, acs, initial, both[0], border, decay, dy, C, d_final, both[1], d_initial,
         d_border, segments.table, span[0], segments.firsts[span[0]], len(segments),
-        *_row_strides(x, B, dy, C), dt.stride(0), **blocks, CHUNK=launch["chunk"],
+        dt.stride(0), **blocks, CHUNK=launch["chunk"],
         HAS_INITIAL=initial is not None, HAS_D_FINAL=d_final is not None,
         HAS_BORDERS=borders is not None and states is not None, WANTS_CHUNKS=states is not None,
-        WANTS_FINAL=final is not None, WANTS_D_INITIAL=d_initial is not None, **options,
+        WANTS_D_INITIAL=d_initial is not None, **options,
     )  # fmt: skip
 
 
@@ -169,17 +178,19 @@ def scan_forward(
     segments = _segments(lengths, chunk, columns, launch.pop("programs"), x_THP.device)
     y = torch.empty_like(x_THP, memory_format=torch.contiguous_format) if y_THP is None else y_THP
     final = x_THP.new_empty(len(lengths), sizes.H, sizes.P, sizes.N, dtype=torch.float32)
+    x, B = _tiles(x_THP, chunk, blocks["BP"]), _tiles(B_TGN, chunk, blocks["BN"])
+    C = _tiles(C_TGN, chunk, blocks["BN"])
     border, _, decay = (None, None, None)
     if segments.is_cut:
         borders = border, _, decay = _borders(sizes, segments, x_THP, False)
         states_launch = tuned("ssd_border", widest=64, num_warps=4, STAGES=3)
         _carry(
-            sizes, segments, (x_THP, B_TGN, None, None), None, dt, acs, borders,
+            sizes, segments, (x, B, None), None, dt, acs, borders,
             (0, len(segments)), None, {**states_launch, "chunk": chunk},
         )  # fmt: skip
     kernels.scan_outputs[(columns, len(segments))](
-        x_THP, B_TGN, C_TGN, y, dt, acs, D_H, initial_SHPN, final, border, decay, segments.table,
-        *_row_strides(x_THP, B_TGN, C_TGN, y), dt.stride(0), **blocks, CHUNK=chunk,
+        x, B, C, y, dt, acs, D_H, initial_SHPN, final, border, decay, segments.table,
+        *_row_strides(y), dt.stride(0), **blocks, CHUNK=chunk,
         HAS_INITIAL=initial_SHPN is not None, HAS_BORDERS=segments.is_cut, **launch,
     )  # fmt: skip
     return y, final
@@ -213,7 +224,6 @@ def scan_backward(
     dt, acs = _steps(dt_TH, rate_H, steps, lengths, chunk)
     segments = _segments(lengths, chunk, columns, launch["programs"], x_THP.device)
     n = segments.firsts[-1]
-    wide = torch.promote_types(x_THP.dtype, torch.bfloat16) if x_THP.is_cuda else x_THP.dtype
     bytes_a_chunk = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
     most = max(1, MOST_STATE_BYTES // bytes_a_chunk)
     if n > most:
@@ -221,38 +231,45 @@ def scan_backward(
     slabs = segments.slabs(most)
     borders = None
     d_initial = None if initial_SHPN is None else torch.empty_like(initial_SHPN, dtype=torch.float32)
-    forward = (x_THP, B_TGN, initial_SHPN, None)
-    backward = (dy_THP, C_TGN, d_final_SHPN, d_initial)
+    x, dy = (_tiles(v, chunk, blocks["BP"]) for v in (x_THP, dy_THP))
+    B, C = (_tiles(v, chunk, blocks["BN"]) for v in (B_TGN, C_TGN))
+    forward = (x, B, initial_SHPN)
+    backward = (dy, C, d_final_SHPN, d_initial)
     if segments.is_cut:
         borders = _borders(sizes, segments, x_THP, True)
         _carry(
             sizes, segments, forward, backward, dt, acs, borders, (0, len(segments)), None, launch
         )  # fmt: skip
     widest = max(segments.firsts[b] - segments.firsts[a] for a, b in slabs)
-    states = x_THP.new_empty(2, widest, sizes.H, sizes.N, sizes.P, dtype=wide)
-    # row and column sums of decay gradients, in whole chunks, and two figures a chunk and head
+    buffer = x_THP.new_empty(2, widest * sizes.H, sizes.N, sizes.P)
+    shape, strides = list(buffer.shape[1:]), list(buffer.stride()[1:])
+    BK = blocks["BN"] if blocks["BN"] < 128 else blocks["BN"] // 2
+    planes = [
+        [TensorDescriptor(plane, shape, strides, [1, height, blocks["BP"]]) for plane in buffer]
+        for height in (blocks["BN"], BK)
+    ]
+    # row and column sums of decay gradients, in whole chunks, and three figures a chunk and head
     sums = torch.empty(3, *dt.shape, dtype=torch.float32, device=dt.device)
-    scalars = x_THP.new_empty(2, n, sizes.H, dtype=torch.float32)
+    scalars = x_THP.new_empty(3, n, sizes.H, dtype=torch.float32)
     partial = x_THP.new_empty(3, n, sizes.H, dtype=torch.float32)
+    B, C = (_tiles(v, chunk, BK) for v in (B_TGN, C_TGN))
     table = chunk_table(lengths, chunk, x_THP.device)
     starts = cu_seqlens(lengths, x_THP.device)
-    main = tuned("ssd_gradients", widest=64, num_warps=4, STAGES=2, ROLE=2)
-    tiles = sizes.blocks(main.pop("widest"))
-    roles = [2] if main.pop("ROLE") == 2 else [0, 1]
+    main = tuned("ssd_gradients", num_warps=4, STAGES=2, ROLE=3)
+    roles = [3] if main.pop("ROLE") == 3 else [0, 1, 2]
     for a, b in slabs:
         first, last = segments.firsts[a], segments.firsts[b]
-        _carry(sizes, segments, forward, backward, dt, acs, borders, (a, b), states, launch)
+        _carry(sizes, segments, forward, backward, dt, acs, borders, (a, b), planes[0], launch)
         for role in roles:
-            grid = (sizes.groups * (2 if role == 2 else 1), last - first)
+            grid = (sizes.groups * (3 if role == 3 else 1), last - first)
             kernels_backward.chunk_gradients[grid](
-                x_THP, B_TGN, C_TGN, dy_THP, states[0], states[1], dt, acs, D_H, table, starts,
-                dx, dB, dC, sums[0], sums[1], sums[2], scalars, first, n,
-                *_row_strides(x_THP, B_TGN, C_TGN, dy_THP, dx, dB, dC), dt.stride(0), **tiles,
-                CHUNK=chunk, ROLE=role, **main,
+                x, B, C, dy, *planes[1], dt, acs, D_H, table, starts,
+                dx, dB, dC, sums, scalars, first, n,
+                *_row_strides(dx, dB, dC), dt.stride(0), **blocks, BK=BK, CHUNK=chunk, ROLE=role, **main,
             )  # fmt: skip
     launch = tuned("ssd_step_gradients", BH=min(16, triton.next_power_of_2(sizes.H)), num_warps=4)
     kernels_backward.step_gradients[(n, triton.cdiv(sizes.H, launch["BH"]))](
-        sums[0], sums[1], sums[2], scalars, dt, rate_H, table, starts, d_dt, partial, n,
+        sums, scalars, dt, rate_H, table, starts, d_dt, partial, n,
         *_row_strides(d_dt), dt.stride(0), *steps.limit, H=sizes.H, CHUNK=chunk,
         **steps.constants, **launch,
     )  # fmt: skip

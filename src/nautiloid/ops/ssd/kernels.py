@@ -80,6 +80,12 @@ def row_mask(rows, left, cols, LIMIT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
+def load_rows(source, token, head, column, CHUNK: tl.constexpr, WIDTH: tl.constexpr):
+    """Rows [CHUNK, WIDTH] of one head or group of a descriptor over [T, heads, width]."""
+    return source.load([token, head, column]).reshape(CHUNK, WIDTH)
+
+
+@triton.jit
 def _state_offsets(p, k, P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr):
     """Offsets and mask of a [N, P] register tile in a [P, N] matrix."""
     return p[None, :] * N + k[:, None], (p < P)[None, :] & (k < N)[:, None]
@@ -120,6 +126,56 @@ def _state_before(
 
 
 @triton.jit
+def _walk(
+    source,
+    weights,
+    states,
+    state,
+    dt,
+    acs,
+    count,
+    token0,
+    end,
+    head,
+    slot,
+    h,
+    g,
+    p0,
+    H: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+    WANTS_CHUNKS: tl.constexpr,
+    IS_BACKWARD: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The state after `count` chunks and the sum of their decays."""
+    rows = tl.arange(0, CHUNK)
+    total = 0.0
+    for i in tl.range(0, count, num_stages=STAGES):
+        z = i
+        if IS_BACKWARD:
+            z = count - 1 - i
+        v = load_rows(source, token0 + z * CHUNK, h, p0, CHUNK, BP)
+        b = load_rows(weights, token0 + z * CHUNK, g, 0, CHUNK, BN)
+        at = head + z * CHUNK
+        a = tl.load(acs + at + rows)
+        last = tl.load(acs + at + CHUNK - 1)
+        if IS_BACKWARD:
+            # rows past the end belong to the next sequence
+            w = tl.where(rows < end - (token0 + z * CHUNK), tl.exp2(a), 0.0)
+        else:
+            w = tl.load(dt + at + rows) * tl.exp2(last - a)
+        if WANTS_CHUNKS:
+            tile = state.to(v.dtype).reshape(1, BN, BP)
+            states.store([(slot + z) * H + h, 0, p0], tile)
+        vw = (v * w[:, None]).to(v.dtype)
+        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
+        total += last
+    return state, total
+
+
+@triton.jit
 def carry_states(
     x,
     B,
@@ -127,7 +183,6 @@ def carry_states(
     acs,
     initial,
     states,
-    final,
     border,
     border_decay,
     dy,
@@ -140,10 +195,6 @@ def carry_states(
     first_segment,
     first_chunk,
     num_segments,
-    x_stride,
-    B_stride,
-    dy_stride,
-    C_stride,
     padded,
     H: tl.constexpr,
     P: tl.constexpr,
@@ -156,7 +207,6 @@ def carry_states(
     HAS_D_FINAL: tl.constexpr,
     HAS_BORDERS: tl.constexpr,
     WANTS_CHUNKS: tl.constexpr,
-    WANTS_FINAL: tl.constexpr,
     WANTS_D_INITIAL: tl.constexpr,
     STAGES: tl.constexpr,
 ):
@@ -164,13 +214,13 @@ def carry_states(
 
     Forward: w = dt exp(sum of what follows in the chunk). Backward: the gradient of the state, from
     C and dy, w = exp(acs), chunks from last to first. With WANTS_CHUNKS it stores the value before
-    each step, [chunks, H, N, P]; without, the segment's own contribution at `border`.
+    each step, [chunks * H, N, P]; without, the segment's own contribution at `border`.
     """
     PB: tl.constexpr = (P + BP - 1) // BP
     h = tl.program_id(0) // PB
-    p = (tl.program_id(0) % PB) * BP + tl.arange(0, BP)
+    p0 = (tl.program_id(0) % PB) * BP
+    p = p0 + tl.arange(0, BP)
     segment = first_segment + tl.program_id(1)
-    is_backward = tl.program_id(2) == 1
     row = segments + segment * 7
     chunk0 = tl.load(row)
     count = tl.load(row + 1)
@@ -180,84 +230,49 @@ def carry_states(
     place = tl.load(row + 5)
     places = tl.load(row + 6)
     k = tl.arange(0, BN)
-    rows = tl.arange(0, CHUNK)
     g = h // HEADS
-    if not WANTS_CHUNKS:
-        # nobody reads what the last segment of its direction would add
-        if place == tl.where(is_backward, 0, places - 1):
-            return
     tile, tile_mask = _state_offsets(p, k, P, N, BP, BN)
-    state = tl.zeros([BN, BP], tl.float32)
-    if WANTS_CHUNKS:
-        if is_backward:
-            state = _state_before(
-                d_final, d_border, border_decay + num_segments * H, HAS_D_FINAL, HAS_BORDERS, sequence, segment,
-                places - 1 - place, -1, h, p, k, H, P, N, BP, BN,
-            )  # fmt: skip
-        else:
+    head = h.to(tl.int64) * padded + chunk0.to(tl.int64) * CHUNK
+    slot = chunk0 - first_chunk
+    at = segment.to(tl.int64) * H + h
+    if tl.program_id(2) == 0:
+        state = tl.zeros([BN, BP], tl.float32)
+        if WANTS_CHUNKS:
             state = _state_before(
                 initial, border, border_decay, HAS_INITIAL, HAS_BORDERS, sequence, segment,
                 place, 1, h, p, k, H, P, N, BP, BN,
             )  # fmt: skip
-    source, weight_source = x, B
-    source_stride, weight_stride = x_stride, B_stride
-    target = states
-    if is_backward:
-        source, weight_source = dy, C
-        source_stride, weight_stride = dy_stride, C_stride
-        target = d_states
-    head = h.to(tl.int64) * padded
-    total = 0.0
-    for i in tl.range(0, count, num_stages=STAGES):
-        z = tl.where(is_backward, count - 1 - i, i)
-        token = (token0 + z * CHUNK).to(tl.int64)
-        left = end - (token0 + z * CHUNK)
-        mask = row_mask(rows, left, p, P, BP)
-        v = tl.load(
-            source + token * source_stride + rows[:, None] * source_stride + h * P + p[None, :],
-            mask=mask,
-            other=0.0,
-        )
-        b = tl.load(
-            weight_source + token * weight_stride + rows[:, None] * weight_stride
-            + g * N + k[None, :],
-            mask=row_mask(rows, left, k, N, BN),
-            other=0.0,
+        elif place == places - 1:
+            return
+        state, total = _walk(
+            x, B, states, state, dt, acs, count, token0, end, head, slot, h, g, p0, H, CHUNK, BP,
+            BN, WANTS_CHUNKS, False, STAGES,
         )  # fmt: skip
-        at = head + (chunk0 + z).to(tl.int64) * CHUNK
-        a = tl.load(acs + at + rows)
-        steps = tl.load(dt + at + rows)
-        last = tl.load(acs + at + CHUNK - 1)
-        w = tl.where(is_backward, tl.exp2(a), steps * tl.exp2(last - a))
-        if WANTS_CHUNKS:
-            out = ((chunk0 + z - first_chunk).to(tl.int64) * H + h) * (N * P)
-            tl.store(
-                target + out + k[:, None] * P + p[None, :],
-                state.to(target.dtype.element_ty),
-                mask=tile_mask,
-            )
-        vw = (v * w[:, None]).to(v.dtype)
-        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
-        total += last
-    if WANTS_CHUNKS:
-        if is_backward:
-            if WANTS_D_INITIAL:
-                if place == 0:
-                    base = (sequence.to(tl.int64) * H + h) * (P * N)
-                    tl.store(d_initial + base + tile, state, mask=tile_mask)
-        else:
-            if WANTS_FINAL:
-                if place == places - 1:
-                    base = (sequence.to(tl.int64) * H + h) * (P * N)
-                    tl.store(final + base + tile, state, mask=tile_mask)
+        if not WANTS_CHUNKS:
+            tl.store(border + at * (P * N) + tile, state, mask=tile_mask)
+            tl.store(border_decay + at, total)
     else:
-        at = segment.to(tl.int64) * H + h
-        out, out_decay = border, border_decay
-        if is_backward:
-            # its own sums: in the other order they differ by rounding
-            out, out_decay = d_border, border_decay + num_segments * H
-        tl.store(out + at * (P * N) + tile, state, mask=tile_mask)
-        tl.store(out_decay + at, total)
+        # its own sums of decay: in the other order they differ by rounding
+        at_back = at + num_segments * H
+        state = tl.zeros([BN, BP], tl.float32)
+        if WANTS_CHUNKS:
+            state = _state_before(
+                d_final, d_border, border_decay + num_segments * H, HAS_D_FINAL, HAS_BORDERS,
+                sequence, segment, places - 1 - place, -1, h, p, k, H, P, N, BP, BN,
+            )  # fmt: skip
+        elif place == 0:
+            return
+        state, total = _walk(
+            dy, C, d_states, state, dt, acs, count, token0, end, head, slot, h, g, p0, H, CHUNK,
+            BP, BN, WANTS_CHUNKS, True, STAGES,
+        )  # fmt: skip
+        if not WANTS_CHUNKS:
+            tl.store(d_border + at * (P * N) + tile, state, mask=tile_mask)
+            tl.store(border_decay + at_back, total)
+        elif WANTS_D_INITIAL:
+            if place == 0:
+                base = (sequence.to(tl.int64) * H + h) * (P * N)
+                tl.store(d_initial + base + tile, state, mask=tile_mask)
 
 
 @triton.jit
@@ -274,9 +289,6 @@ def scan_outputs(
     border,
     border_decay,
     segments,
-    x_stride,
-    B_stride,
-    C_stride,
     y_stride,
     padded,
     H: tl.constexpr,
@@ -293,7 +305,8 @@ def scan_outputs(
     """y and the final states: one program walks one segment of one head (or BP of its columns)."""
     PB: tl.constexpr = (P + BP - 1) // BP
     h = tl.program_id(0) // PB
-    p = (tl.program_id(0) % PB) * BP + tl.arange(0, BP)
+    p0 = (tl.program_id(0) % PB) * BP
+    p = p0 + tl.arange(0, BP)
     segment = tl.program_id(1)
     row = segments + segment * 7
     chunk0 = tl.load(row)
@@ -312,48 +325,35 @@ def scan_outputs(
         place, 1, h, p, k, H, P, N, BP, BN,
     )  # fmt: skip
     head = h.to(tl.int64) * padded + chunk0.to(tl.int64) * CHUNK
-    x += token0.to(tl.int64) * x_stride + h * P
-    B += token0.to(tl.int64) * B_stride + g * N
-    C += token0.to(tl.int64) * C_stride + g * N
     y += token0.to(tl.int64) * y_stride + h * P
     is_causal = rows[:, None] >= rows[None, :]
     for z in tl.range(0, count, num_stages=STAGES):
         token = tl.cast(z * CHUNK, tl.int64)
         left = end - token0 - z * CHUNK
         mask = row_mask(rows, left, p, P, BP)
-        v = tl.load(
-            x + token * x_stride + rows[:, None] * x_stride + p[None, :], mask=mask, other=0.0
-        )
-        state_mask = row_mask(rows, left, k, N, BN)
-        b = tl.load(
-            B + token * B_stride + rows[:, None] * B_stride + k[None, :],
-            mask=state_mask,
-            other=0.0,
-        )
-        c = tl.load(
-            C + token * C_stride + rows[:, None] * C_stride + k[None, :],
-            mask=state_mask,
-            other=0.0,
-        )
+        v = load_rows(x, token0 + z * CHUNK, h, p0, CHUNK, BP)
+        b = load_rows(B, token0 + z * CHUNK, g, 0, CHUNK, BN)
+        c = load_rows(C, token0 + z * CHUNK, g, 0, CHUNK, BN)
         at = head + token
         a = tl.load(acs + at + rows)
         steps = tl.load(dt + at + rows)
         last = tl.load(acs + at + CHUNK - 1)
-        scores = tl.dot(c, tl.trans(b), input_precision="ieee")
+        # what needs the state and x goes first, so that few registers are held across the products
+        wide = v.to(tl.float32)
+        vw = (wide * (steps * tl.exp2(last - a))[:, None]).to(v.dtype)
         out = tl.dot(c, state.to(c.dtype), input_precision="ieee")
+        out = out * tl.exp2(a)[:, None] + wide * skip
+        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
+        scores = tl.dot(c, tl.trans(b), input_precision="ieee")
         # dt joins the exponent; dt = 0 counts as 1e-37
         within = tl.exp2(a[:, None] - (a - tl.log2(tl.maximum(steps, 1e-37)))[None, :])
         mixed = (scores * tl.where(is_causal, within, 0.0)).to(v.dtype)
-        out = tl.dot(mixed, v, out * tl.exp2(a)[:, None], input_precision="ieee")
-        wide = v.to(tl.float32)
-        out += wide * skip
+        out = tl.dot(mixed, v, out, input_precision="ieee")
         tl.store(
             y + token * y_stride + rows[:, None] * y_stride + p[None, :],
             out.to(y.dtype.element_ty),
             mask=mask,
         )
-        vw = (wide * (steps * tl.exp2(last - a))[:, None]).to(v.dtype)
-        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
     if place == places - 1:
         tile, tile_mask = _state_offsets(p, k, P, N, BP, BN)
         base = (sequence.to(tl.int64) * H + h) * (P * N)

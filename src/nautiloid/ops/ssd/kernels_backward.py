@@ -1,9 +1,9 @@
 """Triton kernels of the scan's backward pass: gradients within chunks, then those of dt.
 
 A program handles one chunk and group, all its heads in turn: they share B and C, so C B^T is formed
-once and the gradient of B or C is summed in registers. Two programs share a chunk, side by side, so
-that the second finds its tiles in the L2 cache: one forms dC, the other dB and dx; a single one for
-all would not fit in registers. The states before each chunk (`states`) and the gradients of those
+once and the gradient of B or C is summed in registers. Three programs share a chunk, side by side,
+so that the later ones find their tiles in the L2 cache: for dC, dB and dx; a single one for all
+would not fit in registers. The states before each chunk (`states`) and the gradients of those
 after it (`d_states`) come from `kernels.carry_states`.
 
 The gradient of the decay of token t inside a chunk is the sum of what crosses t: pairs j < t <= i,
@@ -20,16 +20,241 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from nautiloid.ops.ssd.kernels import row_mask
+from nautiloid.ops.ssd.kernels import load_rows, row_mask
 
 
 @triton.jit
-def _load_state(source, at, k, p, P: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr):
-    offsets = k[:, None] * P + p[None, :]
-    if (N == BN) & (P % BP == 0):
-        return tl.load(source + at + offsets)
-    else:
-        return tl.load(source + at + offsets, mask=(k < N)[:, None] & (p < P)[None, :], other=0.0)
+def _load_state(source, row, part, column, BP: tl.constexpr, BK: tl.constexpr):
+    return source.load([row, part * BK, column]).reshape(BK, BP)
+
+
+@triton.jit
+def _store_sums(
+    target,
+    stride,
+    total,
+    token,
+    left,
+    g,
+    part,
+    N: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BK: tl.constexpr,
+):
+    rows = tl.arange(0, CHUNK)
+    k = part * BK + tl.arange(0, BK)
+    tl.store(
+        target + token.to(tl.int64) * stride + rows[:, None] * stride + g * N + k[None, :],
+        total.to(target.dtype.element_ty),
+        mask=(rows < left)[:, None] & (k < N)[None, :],
+    )
+
+
+@triton.jit
+def _map_gradient(
+    own,
+    other,
+    u,
+    w,
+    states,
+    dt,
+    acs,
+    target,
+    target_stride,
+    sums,
+    pair_sums,
+    token,
+    left,
+    g,
+    slot,
+    head_base,
+    padded,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    HEADS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    GIVES: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """dC: rows i, `own` C, `u` dy, `w` x, states before. With GIVES, dB: rows j, all swapped.
+
+    `sums` gets each row's share in the flow through decays, `pair_sums` (dB only) the part of it
+    that stays inside the chunk, over all rows.
+    """
+    PB: tl.constexpr = (P + BP - 1) // BP
+    HALVES: tl.constexpr = BN // BK == 2
+    rows = tl.arange(0, CHUNK)
+    is_real = rows < left
+    own0 = load_rows(own, token, g, 0, CHUNK, BK)
+    other0 = load_rows(other, token, g, 0, CHUNK, BK)
+    scores = tl.dot(own0, tl.trans(other0), input_precision="ieee")
+    own1, other1 = own0, other0
+    if HALVES:
+        own1 = load_rows(own, token, g, BK, CHUNK, BK)
+        other1 = load_rows(other, token, g, BK, CHUNK, BK)
+        scores = tl.dot(own1, tl.trans(other1), scores, input_precision="ieee")
+    scores = scores.to(own0.dtype)
+    d_scores = tl.zeros([CHUNK, CHUNK], tl.float32)
+    total0 = tl.zeros([CHUNK, BK], tl.float32)
+    total1 = tl.zeros([CHUNK, BK], tl.float32)
+    flow_sums = tl.zeros([CHUNK], tl.float32)
+    pair_sum = 0.0
+    for r in tl.range(0, HEADS * PB, num_stages=STAGES):
+        head = r // PB
+        h = g * HEADS + head
+        p0 = (r % PB) * BP
+        at = head_base + head * padded
+        a = tl.load(acs + at + rows)
+        source = a - tl.log2(tl.maximum(tl.load(dt + at + rows), 1e-37))
+        ut = load_rows(u, token, h, p0, CHUNK, BP)
+        wt = load_rows(w, token, h, p0, CHUNK, BP)
+        pairs = tl.dot(ut, tl.trans(wt), input_precision="ieee")
+        if GIVES:
+            # rows past the end belong to the next sequence
+            receiver = tl.where(is_real, a, float("-inf"))
+            within = tl.exp2(receiver[None, :] - source[:, None])
+            pairs = tl.where(rows[:, None] <= rows[None, :], pairs * within, 0.0)
+            flow = tl.where(rows[:, None] == rows[None, :], 0.0, pairs * scores.to(tl.float32))
+            weight = tl.exp2(tl.load(acs + at + CHUNK - 1) - source)
+        else:
+            within = tl.exp2(a[:, None] - source[None, :])
+            pairs = tl.where(rows[:, None] >= rows[None, :], pairs * within, 0.0)
+            flow = tl.where(rows[:, None] == rows[None, :], 0.0, pairs * scores.to(tl.float32))
+            weight = tl.exp2(a)
+        d_scores += pairs
+        flows = tl.sum(flow, axis=1)
+        state0 = _load_state(states, slot + head, 0, p0, BP, BK)
+        part = tl.dot(ut, tl.trans(state0), input_precision="ieee") * weight[:, None]
+        total0 += part
+        carried = tl.sum(part * own0.to(tl.float32), axis=1)
+        if HALVES:
+            state1 = _load_state(states, slot + head, 1, p0, BP, BK)
+            part = tl.dot(ut, tl.trans(state1), input_precision="ieee") * weight[:, None]
+            total1 += part
+            carried += tl.sum(part * own1.to(tl.float32), axis=1)
+        if PB > 1:
+            keep = tl.where(r % PB == 0, 0.0, 1.0)
+            flow_sums = flow_sums * keep + flows + carried
+            pair_sum = pair_sum * keep + tl.sum(flows)
+        else:
+            flow_sums = flows + carried
+            pair_sum = tl.sum(flows)
+        if r % PB == PB - 1:
+            tl.store(sums + at + rows, tl.where(is_real, flow_sums, 0.0))
+            if GIVES:
+                tl.store(pair_sums + h, pair_sum)
+    small = d_scores.to(own0.dtype)
+    total0 = tl.dot(small, other0, total0, input_precision="ieee")
+    _store_sums(target, target_stride, total0, token, left, g, 0, N, CHUNK, BK)
+    if HALVES:
+        total1 = tl.dot(small, other1, total1, input_precision="ieee")
+        _store_sums(target, target_stride, total1, token, left, g, 1, N, CHUNK, BK)
+
+
+@triton.jit
+def _input_gradient(
+    x,
+    B,
+    C,
+    dy,
+    states,
+    d_states,
+    dt,
+    acs,
+    D,
+    dx,
+    dx_stride,
+    direct_steps,
+    through_sums,
+    skip_sums,
+    token,
+    left,
+    g,
+    slot,
+    head_base,
+    padded,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    HEADS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """dx, and what x, the states and D have of each row and head."""
+    PB: tl.constexpr = (P + BP - 1) // BP
+    HALVES: tl.constexpr = BN // BK == 2
+    rows = tl.arange(0, CHUNK)
+    is_real = rows < left
+    b0 = load_rows(B, token, g, 0, CHUNK, BK)
+    c0 = load_rows(C, token, g, 0, CHUNK, BK)
+    scores = tl.dot(b0, tl.trans(c0), input_precision="ieee")
+    b1 = b0
+    if HALVES:
+        b1 = load_rows(B, token, g, BK, CHUNK, BK)
+        c1 = load_rows(C, token, g, BK, CHUNK, BK)
+        scores = tl.dot(b1, tl.trans(c1), scores, input_precision="ieee")
+    scores = scores.to(b0.dtype)
+    dx += token.to(tl.int64) * dx_stride
+    direct = tl.zeros([CHUNK], tl.float32)
+    through = 0.0
+    skip_sum = 0.0
+    for r in tl.range(0, HEADS * PB, num_stages=STAGES):
+        head = r // PB
+        h = g * HEADS + head
+        p0 = (r % PB) * BP
+        p = p0 + tl.arange(0, BP)
+        at = head_base + head * padded
+        a = tl.load(acs + at + rows)
+        steps = tl.load(dt + at + rows)
+        last = tl.load(acs + at + CHUNK - 1)
+        state0 = _load_state(states, slot + head, 0, p0, BP, BK)
+        d_state0 = _load_state(d_states, slot + head, 0, p0, BP, BK)
+        du = tl.dot(b0, d_state0, input_precision="ieee")
+        product = tl.sum(state0.to(tl.float32) * d_state0.to(tl.float32), axis=1)
+        passed = tl.sum(product)
+        if HALVES:
+            state1 = _load_state(states, slot + head, 1, p0, BP, BK)
+            d_state1 = _load_state(d_states, slot + head, 1, p0, BP, BK)
+            du = tl.dot(b1, d_state1, du, input_precision="ieee")
+            passed += tl.sum(tl.sum(state1.to(tl.float32) * d_state1.to(tl.float32), axis=1))
+        du *= tl.exp2(last - a)[:, None]
+        # rows past the end belong to the next sequence
+        receiver = tl.where(is_real, a, float("-inf"))
+        within = tl.exp2(receiver[None, :] - a[:, None])
+        mixed = tl.where(rows[:, None] <= rows[None, :], scores.to(tl.float32) * within, 0.0)
+        dv = load_rows(dy, token, h, p0, CHUNK, BP)
+        v = load_rows(x, token, h, p0, CHUNK, BP)
+        du = tl.dot(mixed.to(dv.dtype), dv, du, input_precision="ieee")
+        wide = v.to(tl.float32)
+        d_wide = dv.to(tl.float32)
+        skip = tl.load(D + h).to(tl.float32)
+        tl.store(
+            dx + rows[:, None] * dx_stride + h * P + p[None, :],
+            (du * steps[:, None] + d_wide * skip).to(dx.dtype.element_ty),
+            mask=row_mask(rows, left, p, P, BP),
+        )
+        skipped = tl.sum(tl.where(is_real, tl.sum(wide * d_wide, axis=1), 0.0))
+        passed *= tl.exp2(last)
+        if PB > 1:
+            keep = tl.where(r % PB == 0, 0.0, 1.0)
+            direct = direct * keep + tl.sum(wide * du, axis=1)
+            through = through * keep + passed
+            skip_sum = skip_sum * keep + skipped
+        else:
+            direct = tl.sum(wide * du, axis=1)
+            through = passed
+            skip_sum = skipped
+        if r % PB == PB - 1:
+            tl.store(direct_steps + at + rows, direct)
+            tl.store(through_sums + h, through)
+            tl.store(skip_sums + h, skip_sum)
 
 
 @triton.jit
@@ -48,16 +273,10 @@ def chunk_gradients(
     dx,
     dB,
     dC,
-    received,
-    given,
-    direct_steps,
+    sums,
     scalars,
     first_chunk,
     num_chunks,
-    x_stride,
-    B_stride,
-    C_stride,
-    dy_stride,
     dx_stride,
     dB_stride,
     dC_stride,
@@ -69,156 +288,50 @@ def chunk_gradients(
     CHUNK: tl.constexpr,
     BP: tl.constexpr,
     BN: tl.constexpr,
+    BK: tl.constexpr,
     STAGES: tl.constexpr,
     ROLE: tl.constexpr,
 ):
-    """dx, dB, dC and the sums for `step_gradients`."""
-    PB: tl.constexpr = (P + BP - 1) // BP
+    """dx, dB, dC and the sums for `step_gradients`: [3, H, padded] and [3, chunks, H].
+
+    The state dimension is taken in one or two parts of BK, so that products with it stay small.
+    ROLE 3 runs all three roles in one launch.
+    """
     role = ROLE
     g = tl.program_id(0)
-    if ROLE == 2:
-        role = g % 2
-        g = g // 2
+    if ROLE == 3:
+        role = g % 3
+        g = g // 3
     n = first_chunk + tl.program_id(1)
     s = tl.load(chunks + 2 * n)
     token = tl.load(starts + s) + tl.load(chunks + 2 * n + 1) * CHUNK
     left = tl.load(starts + s + 1) - token
-    token = token.to(tl.int64)
-    rows = tl.arange(0, CHUNK)
-    k = tl.arange(0, BN)
-    x += token * x_stride
-    dy += token * dy_stride
-    dx += token * dx_stride
-    group_mask = row_mask(rows, left, k, N, BN)
-    b = tl.load(
-        B + token * B_stride + rows[:, None] * B_stride + g * N + k[None, :],
-        mask=group_mask,
-        other=0.0,
-    )
-    c = tl.load(
-        C + token * C_stride + rows[:, None] * C_stride + g * N + k[None, :],
-        mask=group_mask,
-        other=0.0,
-    )
-    state_base = (tl.program_id(1).to(tl.int64) * H + g * HEADS) * (N * P)
+    slot = tl.program_id(1) * H + g * HEADS
     head_base = g.to(tl.int64) * HEADS * padded + n.to(tl.int64) * CHUNK
-    d_scores = tl.zeros([CHUNK, CHUNK], tl.float32)
-    total = tl.zeros([CHUNK, BN], tl.float32)
+    plane = padded.to(tl.int64) * H
+    out = scalars + n.to(tl.int64) * H
+    out_plane = num_chunks.to(tl.int64) * H
     if role == 0:
-        scores = tl.dot(c, tl.trans(b), input_precision="ieee")  # [i, j]
-        incoming = tl.zeros([CHUNK], tl.float32)
-        for r in tl.range(0, HEADS * PB, num_stages=STAGES):
-            head = r // PB
-            h = g * HEADS + head
-            p = (r % PB) * BP + tl.arange(0, BP)
-            mask = row_mask(rows, left, p, P, BP)
-            v = tl.load(
-                x + rows[:, None] * x_stride + h * P + p[None, :], mask=mask, other=0.0
-            )
-            dv = tl.load(
-                dy + rows[:, None] * dy_stride + h * P + p[None, :], mask=mask, other=0.0
-            )
-            state = _load_state(states, state_base + head * (N * P), k, p, P, N, BP, BN)
-            at = head_base + head * padded
-            a = tl.load(acs + at + rows)
-            steps = tl.load(dt + at + rows)
-            pairs = tl.dot(dv, tl.trans(v), input_precision="ieee")
-            within = tl.exp2(a[:, None] - (a - tl.log2(tl.maximum(steps, 1e-37)))[None, :])
-            pairs = tl.where(rows[:, None] >= rows[None, :], pairs * within, 0.0)
-            d_scores += pairs
-            flow = tl.where(rows[:, None] > rows[None, :], pairs * scores, 0.0)
-            arrived = tl.sum(flow, axis=1)
-            from_state = tl.dot(dv, tl.trans(state), input_precision="ieee") * tl.exp2(a)[:, None]
-            total += from_state
-            arrived += tl.sum(from_state * c.to(tl.float32), axis=1)
-            if PB > 1:
-                incoming = incoming * tl.where(r % PB == 0, 0.0, 1.0) + arrived
-            else:
-                incoming = arrived
-            if r % PB == PB - 1:
-                tl.store(received + at + rows, incoming)
-        total = tl.dot(d_scores.to(b.dtype), b, total, input_precision="ieee")
-        tl.store(
-            dC + token * dC_stride + rows[:, None] * dC_stride + g * N + k[None, :],
-            total.to(dC.dtype.element_ty),
-            mask=group_mask,
-        )
+        _map_gradient(
+            C, B, dy, x, states, dt, acs, dC, dC_stride, sums, out, token, left, g, slot,
+            head_base, padded, H, P, N, HEADS, CHUNK, BP, BN, BK, False, STAGES,
+        )  # fmt: skip
+    elif role == 1:
+        _map_gradient(
+            B, C, x, dy, d_states, dt, acs, dB, dB_stride, sums + plane, out, token, left, g, slot,
+            head_base, padded, H, P, N, HEADS, CHUNK, BP, BN, BK, True, STAGES,
+        )  # fmt: skip
     else:
-        scores = tl.dot(b, tl.trans(c), input_precision="ieee")  # [j, i]
-        outgoing = tl.zeros([CHUNK], tl.float32)
-        direct = tl.zeros([CHUNK], tl.float32)
-        base = 0.0
-        skip_sum = 0.0
-        for r in tl.range(0, HEADS * PB, num_stages=STAGES):
-            head = r // PB
-            h = g * HEADS + head
-            p = (r % PB) * BP + tl.arange(0, BP)
-            mask = row_mask(rows, left, p, P, BP)
-            v = tl.load(
-                x + rows[:, None] * x_stride + h * P + p[None, :], mask=mask, other=0.0
-            )
-            dv = tl.load(
-                dy + rows[:, None] * dy_stride + h * P + p[None, :], mask=mask, other=0.0
-            )
-            state = _load_state(states, state_base + head * (N * P), k, p, P, N, BP, BN)
-            d_state = _load_state(d_states, state_base + head * (N * P), k, p, P, N, BP, BN)
-            at = head_base + head * padded
-            a = tl.load(acs + at + rows)
-            steps = tl.load(dt + at + rows)
-            last = tl.load(acs + at + CHUNK - 1)
-            later = tl.exp2(last - a)
-            within = tl.where(
-                rows[:, None] <= rows[None, :], tl.exp2(a[None, :] - a[:, None]), 0.0
-            )
-            pairs = tl.dot(v, tl.trans(dv), input_precision="ieee") * within * steps[:, None]
-            d_scores += pairs
-            flow = tl.where(rows[:, None] < rows[None, :], pairs * scores, 0.0)
-            left_for = tl.sum(flow, axis=1)
-            mixed = (scores * within).to(dv.dtype)
-            to_state = tl.dot(v, tl.trans(d_state), input_precision="ieee")
-            total += to_state * (steps * later)[:, None]
-            du = tl.dot(b, d_state, input_precision="ieee") * later[:, None]
-            wide = v.to(tl.float32)
-            onward = steps * tl.sum(wide * du, axis=1)
-            du = tl.dot(mixed, dv, du, input_precision="ieee")
-            d_wide = dv.to(tl.float32)
-            skip = tl.load(D + h).to(tl.float32)
-            tl.store(
-                dx + rows[:, None] * dx_stride + h * P + p[None, :],
-                (du * steps[:, None] + d_wide * skip).to(dx.dtype.element_ty),
-                mask=mask,
-            )
-            through = tl.sum(state.to(tl.float32) * d_state.to(tl.float32))
-            if PB > 1:
-                keep = tl.where(r % PB == 0, 0.0, 1.0)
-                outgoing, direct = outgoing * keep, direct * keep
-                base, skip_sum = base * keep, skip_sum * keep
-            else:
-                outgoing, direct = outgoing * 0.0, direct * 0.0
-                base, skip_sum = 0.0, 0.0
-            outgoing += onward + left_for
-            direct += tl.sum(wide * du, axis=1)
-            base += tl.exp2(last) * through - tl.sum(left_for)
-            skip_sum += tl.sum(wide * d_wide)
-            if r % PB == PB - 1:
-                tl.store(given + at + rows, outgoing)
-                tl.store(direct_steps + at + rows, direct)
-                out = scalars + n.to(tl.int64) * H + h
-                tl.store(out, base)
-                tl.store(out + num_chunks.to(tl.int64) * H, skip_sum)
-        total = tl.dot(d_scores.to(c.dtype), c, total, input_precision="ieee")
-        tl.store(
-            dB + token * dB_stride + rows[:, None] * dB_stride + g * N + k[None, :],
-            total.to(dB.dtype.element_ty),
-            mask=group_mask,
-        )
+        _input_gradient(
+            x, B, C, dy, states, d_states, dt, acs, D, dx, dx_stride, sums + 2 * plane,
+            out + out_plane, out + 2 * out_plane, token, left, g, slot, head_base, padded, H, P, N,
+            HEADS, CHUNK, BP, BN, BK, STAGES,
+        )  # fmt: skip
 
 
 @triton.jit
 def step_gradients(
-    received,
-    given,
-    direct_steps,
+    sums,
     scalars,
     dt,
     rate,
@@ -247,13 +360,16 @@ def step_gradients(
     is_head = h < H
     at = h.to(tl.int64)[None, :] * padded + (n.to(tl.int64) * CHUNK + rows)[:, None]
     mask = is_head[None, :]
-    arrived = tl.load(received + at, mask=mask, other=0.0)
-    crossing = tl.load(given + at, mask=mask, other=0.0) - arrived
-    direct = tl.load(direct_steps + at, mask=mask, other=0.0)
+    heads_plane = padded.to(tl.int64) * H
+    arrived = tl.load(sums + at, mask=mask, other=0.0)
+    crossing = tl.load(sums + heads_plane + at, mask=mask, other=0.0) - arrived
+    direct = tl.load(sums + 2 * heads_plane + at, mask=mask, other=0.0)
     steps = tl.load(dt + at, mask=mask, other=0.0)
     one = n.to(tl.int64) * H + h
     plane = num_chunks.to(tl.int64) * H
-    base = tl.load(scalars + one, mask=is_head, other=0.0) + tl.sum(arrived, axis=0)
+    inside = tl.load(scalars + one, mask=is_head, other=0.0)
+    base = tl.load(scalars + plane + one, mask=is_head, other=0.0) - inside
+    base += tl.sum(arrived, axis=0)
     # the sum over i >= t is a total less what comes before t
     d_decay = tl.cumsum(crossing, axis=0) - crossing + base[None, :]
     A = tl.load(rate + h, mask=is_head, other=0.0).to(tl.float32)
@@ -274,6 +390,6 @@ def step_gradients(
     out = (token + rows).to(tl.int64)[:, None] * d_dt_stride + h[None, :]
     tl.store(d_dt + out, d_steps.to(d_dt.dtype.element_ty), mask=is_real)
     tl.store(partial + one, d_rate, mask=is_head)
-    skip = tl.load(scalars + plane + one, mask=is_head, other=0.0)
+    skip = tl.load(scalars + 2 * plane + one, mask=is_head, other=0.0)
     tl.store(partial + plane + one, skip, mask=is_head)
     tl.store(partial + 2 * plane + one, tl.sum(d_steps, axis=0), mask=is_head)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Backend = Literal["auto", "reference", "torch"]
+Backend = Literal["auto", "reference", "torch", "triton", "numba"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpsConfig:
     """Backend of each operator.
 
-    `reference` is the plain formula, `torch` the fast plain-torch variant, `auto` the fastest one
-    that the device and shape allow.
+    `reference` is the plain formula, `torch` the fast plain-torch variant, `triton` the GPU kernels,
+    `numba` the compiled CPU kernels of decoding, `auto` the fastest one that the installed packages,
+    the device and the shape allow.
 
     Args:
         ssd: State-space scan.

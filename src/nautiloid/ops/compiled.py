@@ -1,0 +1,115 @@
+"""Compiled kernels for decoding on a CPU: numba code run by the OpenMP threads that torch owns.
+
+A decoding step is a few hundred small operations; each costs more to start than to run. A kernel here
+does the work of many of them in one parallel region. Kernels are written for one thread of a team:
+every thread runs the whole function, takes its share by `thread()` and `team()`, and meets the
+others at `barrier()`.
+
+numba's own threads would spin against torch's, which costs milliseconds a step; so kernels are
+started by `GOMP_parallel` of the OpenMP library that torch has loaded. Where there is none
+(`is_available`), the torch variants run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from array import array
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nautiloid.ops.backends import has, require
+
+_SYMBOLS = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
+
+
+@functools.cache
+def _openmp() -> ctypes.CDLL | None:
+    """The OpenMP library of torch, when it can start a region of ours."""
+    if not sys.platform.startswith("linux") or not torch.backends.openmp.is_available():
+        return None
+    try:
+        library = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return None
+    return library if all(hasattr(library, name) for name in _SYMBOLS) else None
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether compiled kernels can run here."""
+    return has("numba") and _openmp() is not None
+
+
+@functools.cache
+def prepare() -> None:
+    """Tell the compiler where the OpenMP functions are, and to use the widest vectors there are."""
+    import llvmlite.binding as llvm
+    from numba.core import config
+
+    library = _openmp()
+    assert library is not None, "check is_available first"
+    for name in _SYMBOLS:
+        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        llvm.add_symbol(name, address)
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f") and not config.CPU_FEATURES:  # type: ignore[attr-defined]
+        # LLVM prefers half-width vectors on these processors: thin products run 1.4 times slower
+        config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"  # type: ignore[attr-defined]
+
+
+class Kernel:
+    """A compiled function of one array of 64-bit words, run by every thread of a team."""
+
+    def __init__(self, function: Callable[..., None]):
+        from numba import cfunc, types
+
+        prepare()
+        signature = types.void(types.CPointer(types.int64))
+        self.compiled = cfunc(signature, cache=True, fastmath=FAST, error_model="numpy")(function)
+        self.address = self.compiled.address
+        library = _openmp()
+        assert library is not None
+        self.start = library.GOMP_parallel
+        self.start.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+        self.start.restype = None
+
+    def __call__(self, *words: int, threads: int = 0) -> None:
+        """Run with addresses, sizes and `bits` of floats; `threads` 0 takes torch's number."""
+        arguments = array("q", words)
+        self.start(self.address, arguments.buffer_info()[0], threads or torch.get_num_threads(), 0)
+
+
+# sums may be reordered and contracted; NaN and infinity keep their meaning
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def bits(value: float) -> int:
+    """A float64 as the word a kernel receives.
+
+    >>> bits(0.0)
+    0
+    """
+    return array("q", array("d", [value]).tobytes())[0]
+
+
+def fits(*tensors: Tensor | None) -> bool:
+    """Whether kernels can take these tensors now: float32, contiguous, on the CPU, no gradients."""
+    return not torch.is_grad_enabled() and all(
+        t is None or (t.dtype == torch.float32 and t.is_contiguous() and t.is_cpu) for t in tensors
+    )
+
+
+def is_wanted(backend: str) -> bool:
+    """Whether a backend asks for compiled kernels here.
+
+    Raises:
+        InputError: `numba` is asked for and missing.
+    """
+    if backend == "numba":
+        require("numba", backend, "cpu")
+    return backend in ("auto", "numba") and is_available()

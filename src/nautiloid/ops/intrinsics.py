@@ -1,0 +1,219 @@
+"""What compiled kernels need below numba's Python: addresses, threads, prefetch, a fast exp.
+
+Import this only where numba is installed.
+"""
+# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from nautiloid.ops.compiled import prepare
+
+prepare()
+
+_BYTE_POINTER = ir.IntType(8).as_pointer()
+_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
+
+
+@intrinsic
+def barrier(typingctx):
+    """Wait for all threads of the team."""
+
+    def build(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "GOMP_barrier"), [])
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+@intrinsic
+def thread(typingctx):
+    """Number of this thread."""
+
+    def build(context, builder, signature, args):
+        kind = ir.FunctionType(_INT32, [])
+        call = cgutils.get_or_insert_function(builder.module, kind, "omp_get_thread_num")
+        return builder.sext(builder.call(call, []), _INT64)
+
+    return types.int64(), build
+
+
+@intrinsic
+def team(typingctx):
+    """How many threads run the kernel."""
+
+    def build(context, builder, signature, args):
+        kind = ir.FunctionType(_INT32, [])
+        call = cgutils.get_or_insert_function(builder.module, kind, "omp_get_num_threads")
+        return builder.sext(builder.call(call, []), _INT64)
+
+    return types.int64(), build
+
+
+@intrinsic
+def floats(typingctx, address):
+    """The float32 numbers at an address."""
+
+    def build(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), build
+
+
+@intrinsic
+def integers(typingctx, address):
+    """The int64 numbers at an address."""
+
+    def build(context, builder, signature, args):
+        return builder.inttoptr(args[0], _INT64.as_pointer())
+
+    return types.CPointer(types.int64)(types.int64), build
+
+
+@intrinsic
+def real(typingctx, word):
+    """The float64 whose bits a word holds."""
+
+    def build(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), build
+
+
+@intrinsic
+def _power_of_two(typingctx, exponent):
+    """2**n of an int32 n from -126 to 127."""
+
+    def build(context, builder, signature, args):
+        biased = builder.add(args[0], ir.Constant(_INT32, 127))
+        return builder.bitcast(builder.shl(biased, ir.Constant(_INT32, 23)), ir.FloatType())
+
+    return types.float32(types.int32), build
+
+
+@intrinsic
+def prefetch(typingctx, matrix, row, column):
+    """Ask for the cache line of an element."""
+
+    def build(context, builder, signature, args):
+        kind = signature.args[0]
+        value = context.make_array(kind)(context, builder, args[0])
+        pointer = cgutils.get_item_pointer(
+            context, builder, kind, value, [args[1], args[2]], wraparound=False
+        )
+        fetch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, _INT32, _INT32, _INT32]),
+            "llvm.prefetch.p0",
+        )
+        # to read, into the nearest cache, data
+        flags = [ir.Constant(_INT32, v) for v in (0, 3, 1)]
+        builder.call(fetch, [builder.bitcast(pointer, _BYTE_POINTER), *flags])
+        return context.get_dummy_value()
+
+    return types.void(matrix, row, column), build
+
+
+# no reordering here: it would fold the two parts of ln 2 into one
+@njit(fastmath={"contract"}, error_model="numpy")
+def exp32(x):
+    """exp of a float32 to 2 ulp, in instructions that vectorise; 0 below -87, 1.7e38 above 88."""
+    low, high = np.float32(-87.0), np.float32(88.0)
+    c = min(max(x, low), high)
+    n = np.floor(c * np.float32(1.4426950408889634) + np.float32(0.5))
+    # ln 2 in two parts keeps the remainder exact
+    r = c - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * (r * r) + r + np.float32(1.0)
+    y = p * _power_of_two(np.int32(n))
+    # a NaN is not clipped by min and max everywhere
+    return y if x == x else x
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
+def silu32(x):
+    """x / (1 + exp(-x)) of a float32."""
+    return x / (np.float32(1.0) + exp32(-x))
+
+
+@njit(error_model="numpy")
+def share(count, index, parts):
+    """First and last + 1 of a thread's part of `count` items."""
+    return count * index // parts, count * (index + 1) // parts
+
+
+LANES = 16
+
+
+@intrinsic
+def outer_block(typingctx, weight, stride, inputs, count, out, rows):
+    """`out[r, :16] = sum_j weight[r, j] inputs[j, :16]` for `rows` (a literal) rows of the weight.
+
+    One vector instruction a weight, and no sum across lanes at the end. While a row block is
+    multiplied, the `rows` rows that follow in memory are asked for.
+
+    Args:
+        weight: Address of the first row.
+        stride: float32 numbers from one row to the next.
+        inputs: Address of [count, 16].
+        count: Columns of the weight.
+        out: Address of [rows, 16].
+        rows: How many rows, a constant.
+    """
+    if not isinstance(rows, types.IntegerLiteral):
+        return None
+    height = rows.literal_value
+    single, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
+
+    def build(context, builder, signature, args):
+        base = builder.inttoptr(args[0], single.as_pointer())
+        across = builder.inttoptr(args[2], vector.as_pointer())
+        target = builder.inttoptr(args[4], vector.as_pointer())
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32"
+        )
+        fetch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, _INT32, _INT32, _INT32]),
+            "llvm.prefetch.p0",
+        )
+        flags = [ir.Constant(_INT32, v) for v in (0, 3, 1)]
+        sums = [cgutils.alloca_once(builder, vector) for _ in range(height)]
+        for s in sums:
+            builder.store(ir.Constant(vector, [0.0] * LANES), s)
+        lines = [builder.gep(base, [builder.mul(args[1], _INT64(r))]) for r in range(height)]
+        ahead = builder.mul(args[1], _INT64(height))
+        with cgutils.for_range(builder, args[3]) as loop:
+            x = builder.load(builder.gep(across, [loop.index]))
+            x.align = 4
+            is_line = builder.icmp_signed(
+                "==", builder.and_(loop.index, _INT64(LANES - 1)), _INT64(0)
+            )
+            with builder.if_then(is_line):
+                for line in lines:
+                    at = builder.gep(line, [builder.add(loop.index, ahead)])
+                    builder.call(fetch, [builder.bitcast(at, _BYTE_POINTER), *flags])
+            for line, s in zip(lines, sums, strict=True):
+                w = builder.load(builder.gep(line, [loop.index]))
+                first = builder.insert_element(ir.Constant(vector, ir.Undefined), w, _INT32(0))
+                every = builder.shuffle_vector(
+                    first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
+                )
+                builder.store(builder.call(fma, [every, x, builder.load(s)]), s)
+        for r, s in enumerate(sums):
+            place = builder.store(builder.load(s), builder.gep(target, [_INT64(r)]))
+            place.align = 4
+        return context.get_dummy_value()
+
+    return types.void(weight, stride, inputs, count, out, rows), build

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -19,7 +21,7 @@ from nautiloid.train.balance import expert_load
 from nautiloid.train.hook import Hook, HookState
 from nautiloid.train.state import StateWriter, read_latest
 from nautiloid.train.throughput import Profiler, measured_flops
-from nautiloid.train.trainer import StepResult, Trainer
+from nautiloid.train.trainer import Launched, Trainer
 
 log = logging.getLogger("nautiloid.train")
 
@@ -36,6 +38,16 @@ class BatchStream(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Go on from a position."""
         ...
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A step that has been launched and not recorded yet."""
+
+    launched: Launched
+    step: int
+    tokens: int
+    start: float
 
 
 class Loop:
@@ -74,6 +86,7 @@ class Loop:
         self.hook_state = hook_state
         self.writer = StateWriter(run.checkpoints, trainer.config.keep_last)
         self.saved_at = -1
+        self.under_way: deque[_UnderWay] = deque()
 
     def fit(self) -> bool:
         """Train to the last step; False when the run was asked to stop and has saved.
@@ -92,18 +105,14 @@ class Loop:
             while not trainer.is_done:
                 profiler.before_step()
                 start, tokens = time.perf_counter(), trainer.tokens_done
-                result = trainer.step(self._take())
-                step_s = time.perf_counter() - start
+                launched = trainer.launch(self._take())
                 profiler.after_step()
-                rate = (trainer.tokens_done - tokens) / step_s
-                speed = {
-                    "tokens_per_s": round(rate, 1),
-                    "mfu": round(rate * self.flops_per_token / peak_flops, 4),
-                    "step_s": round(step_s, 5),
-                }
-                self._after_step(result, speed)
-                bar.advance(1, loss=result.figures.get("loss", float("nan")), tok_s=round(rate))
+                self.under_way.append(
+                    _UnderWay(launched, trainer.steps_done, trainer.tokens_done - tokens, start)
+                )
+                self._after_launch(peak_flops, bar)
                 if self.run.should_stop.is_set() and not trainer.is_done:
+                    self._record_ended(peak_flops, bar, waits=True)
                     self._save()
                     self.writer.wait()
                     log.info(
@@ -138,22 +147,21 @@ class Loop:
             )
         return batches
 
-    def _after_step(self, result: StepResult, speed: Mapping[str, float]) -> None:
-        config, step = self.trainer.config, self.trainer.steps_done
-        figures: dict[str, Any] = {**result.figures, **speed}
-        if result.counts and (step % config.expert_load_every_steps == 0 or self.trainer.is_done):
-            figures["expert_load"] = [expert_load(c) for c in result.counts]
-        self.run.metrics.write("train", step, figures)
-        if result.is_skipped or result.is_spike:
-            kept = {
-                name: result.figures[name]
-                for name in ("loss", "grad_norm", "lr")
-                if name in figures
-            }
-            self.run.metrics.write("spike", step, {**kept, "skipped": result.is_skipped})
-        is_due = config.eval_every_steps and step % config.eval_every_steps == 0
-        if self.held_out and (is_due or self.trainer.is_done):
-            measured = self.trainer.evaluate(self.held_out, self.byte_lengths)
+    def _after_launch(self, peak_flops: float, bar: Any) -> None:
+        """Record what has ended; evaluate, call hooks and save where the step asks for it.
+
+        The host stays one step ahead of a GPU, except where something looks at the weights.
+        """
+        config, trainer, step = self.trainer.config, self.trainer, self.trainer.steps_done
+        is_end = trainer.is_done
+        is_eval = bool(self.held_out) and (
+            is_end or bool(config.eval_every_steps and step % config.eval_every_steps == 0)
+        )
+        is_save = is_end or step % config.save_every_steps == 0
+        waits = is_eval or is_save or bool(self.hooks)
+        figures = self._record_ended(peak_flops, bar, waits=waits)
+        if is_eval:
+            measured = trainer.evaluate(self.held_out, self.byte_lengths)
             self.run.metrics.write("eval", step, measured)
             log.info(
                 "step %d: held-out %s", step, "  ".join(f"{k} {v:.4f}" for k, v in measured.items())
@@ -163,8 +171,45 @@ class Loop:
                 hook.on_step(self.hook_state(step, figures))
         self.writer.check()
         # Last, so that a run that resumes here has all lines of this step already.
-        if step % config.save_every_steps == 0 or self.trainer.is_done:
+        if is_save:
             self._save()
+        if waits:
+            trainer.pause()
+
+    def _record_ended(self, peak_flops: float, bar: Any, *, waits: bool) -> Mapping[str, Any]:
+        """Record the steps that have ended, or all; figures of the last one."""
+        figures: Mapping[str, Any] = {}
+        while self.under_way and (
+            waits or len(self.under_way) > 1 or self.under_way[0].launched.is_ready
+        ):
+            figures = self._record(self.under_way.popleft(), peak_flops, bar)
+        return figures
+
+    def _record(self, ended: _UnderWay, peak_flops: float, bar: Any) -> dict[str, Any]:
+        """Write the figures of a step; waits for it if need be."""
+        config, step = self.trainer.config, ended.step
+        result = ended.launched.result()
+        step_s = result.step_s or time.perf_counter() - ended.start
+        rate = ended.tokens / step_s
+        figures: dict[str, Any] = {
+            **result.figures,
+            "tokens_per_s": round(rate, 1),
+            "mfu": round(rate * self.flops_per_token / peak_flops, 4),
+            "step_s": round(step_s, 5),
+        }
+        is_end = step >= config.num_steps
+        if result.counts and (step % config.expert_load_every_steps == 0 or is_end):
+            figures["expert_load"] = [expert_load(c) for c in result.counts]
+        self.run.metrics.write("train", step, figures)
+        if result.is_skipped or result.is_spike:
+            kept = {
+                name: result.figures[name]
+                for name in ("loss", "grad_norm", "lr")
+                if name in figures
+            }
+            self.run.metrics.write("spike", step, {**kept, "skipped": result.is_skipped})
+        bar.advance(1, loss=result.figures.get("loss", float("nan")), tok_s=round(rate))
+        return figures
 
     def _save(self) -> None:
         step = self.trainer.steps_done

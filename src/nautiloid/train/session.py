@@ -78,7 +78,9 @@ class Session:
     def train(self, objective: Objective) -> None:
         """Train from wherever the run stands, write the model folder, then call the hooks' end."""
         run, recipe = self.run, self.recipe
-        trainer = Trainer(self.model, recipe.trainer, objective)
+        trainer = Trainer(
+            self.model, recipe.trainer, objective, seed=run.seed.child("rounding").value
+        )
         loader = Loader(
             recipe.loader,
             recipe.data,

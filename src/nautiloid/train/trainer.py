@@ -39,7 +39,8 @@ class StepResult:
         counts: int64 [E] choices of each expert in this step, per MoE layer.
         is_skipped: Loss or gradient were not finite; the weights did not change.
         is_spike: The loss lies far above those of the steps before.
-        step_s: Seconds since the device ended the step before; None where the host's clock will do.
+        step_s: Seconds by the device's clock since the end of the step before, or since the start after
+            a pause; None where the host's clock will do.
     """
 
     figures: dict[str, Any]
@@ -121,6 +122,10 @@ class Trainer:
         """
         return self.launch(batches).result()
 
+    def pause(self) -> None:
+        """Something else ran on the device: the time of the next step begins with its launch."""
+        self.ended = None
+
     def launch(self, batches: Sequence[Batch]) -> Launched:
         """Start one optimizer step; on a GPU the host goes on before the device is done.
 
@@ -129,6 +134,9 @@ class Trainer:
         """
         config, model = self.config, self.model
         model.train()
+        if config.device == "cuda" and self.ended is None:
+            self.ended = torch.cuda.Event(enable_timing=True)
+            self.ended.record()
         lr = config.optim.lr * lr_ratio(config.schedule, self.steps_done, config.num_steps)
         totals = self.objective.totals(model, batches)
         sums: dict[str, Tensor] = {}
@@ -180,9 +188,9 @@ class Trainer:
             loss, grad_norm = values.pop(""), values["grad_norm"]
             is_admitted = self.guard.admits(number, loss, grad_norm)
             is_spike = is_admitted and self.guard.is_spike(values.get("loss", loss))
-            step_s = None
-            if before is not None and readback.event is not None:
-                step_s = before.elapsed_time(readback.event) / 1e3
+            assert before is not None
+            assert readback.event is not None
+            step_s = before.elapsed_time(readback.event) / 1e3
             figures = _figures(values, known, counts)
             return StepResult(figures, counts, not is_admitted, is_spike, step_s)
 

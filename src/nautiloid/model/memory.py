@@ -1,7 +1,7 @@
 """Output-discarding recomputation and offload of what autograd saves for the backward.
 
 A module's output that only the next operator saves need not be kept: autograd is given a recipe in
-its place, which forms the output again, without a graph, when the consumer's backward asks for it
+its place, which forms the output again when the consumer's backward asks for it
 (training_systems 1.5). The module's own graph stays, so gradients have the same bits. Everything
 else that is saved may wait in pinned host memory (1.6).
 """
@@ -22,7 +22,10 @@ from nautiloid.model.offload import Offload
 
 
 class Recipe:
-    """Forms one discarded tensor again, once, for all that saved it or a view of it."""
+    """Forms one discarded tensor again, once, for all that saved it or a view of it.
+
+    What it is made from must be detached: no gradient goes this way.
+    """
 
     def __init__(self, again: Callable[[], Tensor]):
         self.again = again
@@ -32,8 +35,9 @@ class Recipe:
     def take(self) -> Tensor:
         """The tensor; forgotten when its last user has asked."""
         if self.made is None:
-            with torch.no_grad():
-                self.made = self.again()
+            # with gradients on: without them some operators take another path, with other bits
+            with torch.enable_grad():
+                self.made = self.again().detach()
         made = self.made
         self.users -= 1
         if self.users <= 0:

@@ -161,7 +161,7 @@ class MambaMix(nn.Module):
         c = self.config
         groups = c.n_groups * dt_bias_H.shape[0] // c.mamba_num_heads
         y = step(
-            projected_TR, conv_state, conv_weight_CK.t().contiguous(), conv_bias_C,
+            projected_TR, conv_state, conv_weight_CK, conv_bias_C,
             *weights, ssm, groups, self.eps, c.time_step_limit,
         )  # fmt: skip
         state.write(self.layer, "conv", conv_state)

@@ -15,6 +15,7 @@ from nautiloid.model.blocks.mlp.block import FeedForward
 from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Experts, Linear
+from nautiloid.model.memory import Memory
 from nautiloid.ops import moe, norm
 from nautiloid.ops.config import OpsConfig
 
@@ -83,45 +84,71 @@ class MoE(Block[MoEConfig]):
         self.fc1_latent_proj = Linear(d, latent, **where) if latent else None
         self.fc2_latent_proj = Linear(latent, d, **where) if latent else None
         self.mix = ExpertsMix(config, ops)
+        self.memory: Memory | None = None
 
-    def route(self, x_TD: Tensor, ctx: Context) -> moe.Routing:
-        """Choose experts, by the router or by the recorded routes, and note statistics."""
+    def route(self, x_TD: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
+        """Experts and weights [T, K], by the router or the recorded routes; notes statistics."""
         c = self.config
-        replay = None
-        if ctx.replay is not None:
-            replay = ctx.replay[ctx.moe_index]
+        replay = None if ctx.replay is None else ctx.replay[ctx.moe_index]
         ctx.moe_index += 1
-        routing = moe.router(
-            x_TD,
-            self.router.weight,
-            self.router.e_score_correction_bias,
-            c.num_experts_per_tok,
-            backend=self.ops.experts,
-            n_group=c.n_group,
-            topk_group=c.topk_group,
-            norm_topk_prob=c.norm_topk_prob,
-            scaling=c.routed_scaling_factor,
-            score=c.router_score,
-            replay_TK=replay,
-        )
-        if ctx.collect_routes:
-            ctx.routes.append(routing.experts_TK.to(torch.int16))
-        if ctx.collect_aux:
-            rows = ctx.row_lengths or ctx.lengths
-            ctx.balance.append(
-                moe.balance_loss(routing.scores_TE, c.num_experts_per_tok, rows, ctx.valid_T)
+        rows = ctx.row_lengths or ctx.lengths
+
+        def run(x_TD: Tensor) -> tuple[Tensor, ...]:
+            routing = moe.router(
+                x_TD,
+                self.router.weight,
+                self.router.e_score_correction_bias,
+                c.num_experts_per_tok,
+                backend=self.ops.experts,
+                n_group=c.n_group,
+                topk_group=c.topk_group,
+                norm_topk_prob=c.norm_topk_prob,
+                scaling=c.routed_scaling_factor,
+                score=c.router_score,
+                replay_TK=replay,
             )
-            chosen = routing.experts_TK
-            chosen = chosen if ctx.valid_T is None else chosen[ctx.valid_T]
-            ctx.counts.append(torch.bincount(chosen.flatten(), minlength=c.n_routed_experts))
-        return routing
+            chosen = routing.experts_TK, routing.weights_TK
+            if not ctx.collect_aux:
+                return chosen
+            balance = moe.balance_loss(routing.scores_TE, c.num_experts_per_tok, rows, ctx.valid_T)
+            return *chosen, balance
+
+        drops = self.memory is not None and self.memory.drops("router")
+        experts_TK, weights_TK, *balance = (
+            self.memory.checkpoint("router", run, x_TD) if drops and self.memory else run(x_TD)
+        )
+        ctx.balance += balance
+        if ctx.collect_routes:
+            ctx.routes.append(experts_TK.to(torch.int16))
+        if ctx.collect_aux:
+            ctx.counts.append(count_choices(experts_TK, c.n_routed_experts, ctx.valid_T))
+        return experts_TK, weights_TK
 
     def forward(self, x_TD: Tensor, ctx: Context) -> Tensor:
         """Mix channels by the chosen experts."""
-        routing = self.route(x_TD, ctx)
-        a = x_TD if self.fc1_latent_proj is None else self.fc1_latent_proj(x_TD)
-        a = self.experts.input_operand(a)
-        y = self.mix(a, routing.experts_TK, routing.weights_TK, *self.experts.operands())
+        chosen = self.route(x_TD, ctx)
+        latent, memory = self.fc1_latent_proj, self.memory
+        a = x_TD if latent is None else latent(x_TD)
+        if latent is None or memory is None or not memory.drops("latent"):
+            y = self.mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
+        else:
+            kept = x_TD.detach()
+            with memory.discard("latent", a, lambda: latent(kept)):
+                y = self.mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
         if self.fc2_latent_proj is not None:
             y = self.fc2_latent_proj(y)
         return y if self.shared_experts is None else y + self.shared_experts(x_TD)
+
+
+def count_choices(experts_TK: Tensor, num_experts: int, valid_T: Tensor | None) -> Tensor:
+    """int64 [E]: how many valid tokens chose each expert; the host does not wait for a GPU."""
+    flat = experts_TK.flatten()
+    if not flat.is_cuda:
+        flat = flat if valid_T is None else experts_TK[valid_T].flatten()
+        return torch.bincount(flat, minlength=num_experts)
+    ones = (
+        torch.ones_like(flat)
+        if valid_T is None
+        else valid_T.long().repeat_interleave(experts_TK.shape[1], output_size=flat.numel())
+    )
+    return flat.new_zeros(num_experts).index_add_(0, flat, ones)

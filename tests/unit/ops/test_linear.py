@@ -1,11 +1,12 @@
 import copy
 
+import pytest
 import torch
 from tests.suites.ops import check_same, leaf
 from torch.nn import functional as F
 
 from nautiloid.model.linear import Segments
-from nautiloid.ops.linear import fused_view, segmented_linear
+from nautiloid.ops.linear import fused_view, linear, segmented_linear
 
 
 def test_adjacent_weights_run_as_one_product():
@@ -46,3 +47,29 @@ def test_an_optimizer_step_reaches_the_fused_weight():
     layer(torch.ones(1, 3)).sum().backward()
     torch.optim.SGD(layer.parameters(), lr=1.0).step()
     assert layer(torch.ones(1, 3)).tolist() == [[0.0, 0.0, 0.0, 0.0]]
+
+
+def grads_of(run, weights):
+    return torch.autograd.grad(run().square().sum(), weights)
+
+
+def test_main_grad_takes_the_weight_gradient_of_a_linear_map():
+    x, w, b = leaf(2, 3, 5), leaf(4, 5), leaf(4)
+    plain = grads_of(lambda: linear(x, w, b), [x, w, b])
+    w.main_grad = torch.ones(4, 5, dtype=torch.float64)
+    linear(x, w, b).square().sum().backward()
+    torch.testing.assert_close([x.grad, w.main_grad - 1, b.grad], list(plain))
+    assert w.grad is None
+
+
+@pytest.mark.parametrize("is_adjacent", [True, False])
+def test_main_grad_takes_the_weight_gradients_of_segments(is_adjacent):
+    x = leaf(3, 5)
+    parts = [p.requires_grad_() for p in leaf(7, 5).detach().split([2, 4, 1])]
+    plain = grads_of(lambda: segmented_linear(x, parts), [x, *parts])
+    sums = torch.ones(7, 5, dtype=torch.float64).split([2, 4, 1])
+    for part, total in zip(parts, sums, strict=True):
+        part.main_grad = total if is_adjacent else total.clone()
+    segmented_linear(x, parts).square().sum().backward()
+    torch.testing.assert_close([x.grad, *(p.main_grad - 1 for p in parts)], list(plain))
+    assert all(p.grad is None for p in parts)

@@ -39,7 +39,7 @@ def _wide(x: Tensor) -> torch.dtype:
 
 
 def _options(name: str, x: Tensor) -> dict[str, Any]:
-    defaults = {"STEPS": 4, "BLOCK_V": 4096, "num_warps": 16} if x.is_cuda else {}
+    defaults = {"STEPS": 4, "BLOCK_V": 8192, "num_warps": 32} if x.is_cuda else {}
     return {
         **({"STEPS": 2, "BLOCK_V": 128} if not defaults else tuned(name, **defaults)),
         "FAST": x.is_cuda,

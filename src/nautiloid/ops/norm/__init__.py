@@ -1,14 +1,14 @@
-"""RMSNorm and gated group norm: reference, fused and compiled variants."""
+"""RMSNorm and gated group norm: reference, fused, compiled and GPU variants."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from nautiloid.ops import compiled
+from nautiloid.ops.backends import by_device, require
 from nautiloid.ops.config import Backend
 from nautiloid.ops.norm import fused, reference
 from nautiloid.ops.norm.reference import wide
@@ -38,16 +38,33 @@ def _rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 def _add_rms_norm(
     x_XD: Tensor, delta_XD: Tensor, weight_D: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    if torch.is_grad_enabled():
-        return fused.add_rms_norm(x_XD, delta_XD, weight_D, eps)
-    total = x_XD + delta_XD
-    return total, _rms_norm(total, weight_D, eps)
+    if x_XD.numel() <= FEW_ROWS * weight_D.numel() and compiled.fits(x_XD, delta_XD, weight_D):
+        from nautiloid.ops.norm.jit import add_rms_norm
+
+        return add_rms_norm(x_XD, delta_XD, weight_D, eps)
+    return fused.add_rms_norm(x_XD, delta_XD, weight_D, eps)
+
+
+def _kernels() -> Norms:
+    from nautiloid.ops.norm import cuda
+
+    return Norms(cuda.rms_norm, cuda.gated_group_norm, cuda.add_rms_norm)
 
 
 def pick(backend: Backend) -> Norms:
     """The norms of a backend."""
     if backend == "reference":
         return Norms(reference.rms_norm, reference.gated_group_norm, reference.add_rms_norm)
+    if backend == "triton":
+        require("triton", "triton", "gpu")
+        return _kernels()
+    plain = Norms(fused.rms_norm, fused.gated_group_norm, fused.add_rms_norm)
     if compiled.is_wanted(backend):
-        return Norms(_rms_norm, fused.gated_group_norm, _add_rms_norm)
-    return Norms(fused.rms_norm, fused.gated_group_norm, fused.add_rms_norm)
+        plain = Norms(_rms_norm, fused.gated_group_norm, _add_rms_norm)
+    if backend != "auto":
+        return plain
+    return Norms(
+        by_device(plain.rms_norm, lambda: _kernels().rms_norm),
+        by_device(plain.gated_group_norm, lambda: _kernels().gated_group_norm),
+        by_device(plain.add_rms_norm, lambda: _kernels().add_rms_norm),
+    )

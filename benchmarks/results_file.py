@@ -53,7 +53,11 @@ class Row:
 
 
 def write_results(
-    name: str, rows: Sequence[Row], *, notes: dict[str, object] | None = None
+    name: str,
+    rows: Sequence[Row],
+    *,
+    notes: dict[str, object] | None = None,
+    to_file: bool = True,
 ) -> None:
     """Print one table and write `results/<name>.json`."""
     table = Table(title=name)
@@ -67,6 +71,8 @@ def write_results(
         ]
         table.add_row(row.work, *shown, "yes" if row.is_met else f"no {row.reason or ''}")
     Console(width=150).print(table)
+    if not to_file:
+        return
     facts = environment()
     write_json(
         RESULTS / f"{name}.json",

@@ -71,7 +71,13 @@ class DistillationLoss(LanguageModelLoss):
         figures = {"kl": kl_mean.detach()}
         if settings.ce_weight:
             ce, ce_figures = self.next_token(
-                model, batch, output, weight_T, totals, z_loss=self.config.z_loss
+                model,
+                batch,
+                output,
+                weight_T,
+                totals,
+                z_loss=self.config.z_loss,
+                factor=settings.ce_weight,
             )
             loss = loss + settings.ce_weight * ce
             figures |= ce_figures

@@ -152,8 +152,15 @@ class LanguageModelLoss:
         output = model.hidden(batch.tokens_T, context_of(batch), mtp_inputs(batch, depth))
         loss, figures = self.main(model, batch, output, weight_T, totals)
         for j, (targets_T, shifted_T) in enumerate(mtp_targets(batch, weight_T, depth)):
-            head = cross_entropy(output.mtp[j], model.head_weight, targets_T, shifted_T)
-            share = head.total / (totals.mtp_weights[j] * depth)
+            divisor = totals.mtp_weights[j] * depth
+            head = cross_entropy(
+                output.mtp[j],
+                model.head_weight,
+                targets_T,
+                shifted_T,
+                grad_scale=self.config.mtp_weight / divisor,
+            )
+            share = head.total / divisor
             loss = loss + self.config.mtp_weight * share
             figures["mtp_loss"] = figures.get("mtp_loss", torch.zeros_like(share)) + share.detach()
         counts: tuple[Tensor, ...] = ()
@@ -180,10 +187,26 @@ class LanguageModelLoss:
         totals: Totals,
         *,
         z_loss: float = 0.0,
+        factor: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the next token in nats, and bits per byte of text."""
+        """Cross-entropy of the next token in nats, and bits per byte of text.
+
+        Args:
+            model: Gives the head.
+            batch: Gives the targets.
+            output: Of its forward.
+            weight_T: Loss weights.
+            totals: Normalisers of the step.
+            z_loss: Coefficient of the z-loss, which the loss includes.
+            factor: What the caller multiplies the loss by.
+        """
         head = cross_entropy(
-            output.hidden_TD, model.head_weight, batch.targets_T, weight_T, z_loss=z_loss
+            output.hidden_TD,
+            model.head_weight,
+            batch.targets_T,
+            weight_T,
+            z_loss=z_loss,
+            grad_scale=factor / totals.weight,
         )
         loss = head.total / totals.weight
         ce_sum = head.total.detach() - head.z

@@ -29,7 +29,7 @@ def update(
 ) -> None:
     """Same contract as `reference.update`."""
     count = param_N.numel()
-    launch: dict[str, Any] = tuned("adamw_update", BLOCK=2048, num_warps=8)
+    launch: dict[str, Any] = tuned("adamw_update", BLOCK=1024, num_warps=8)
     launch |= {
         "HAS_COPY": copy_N is not None,
         "ROUND_PARAM": param_N.dtype == torch.bfloat16,

@@ -1,13 +1,15 @@
-"""Routing and routed experts: reference, grouped and compiled variants."""
+"""Routing and routed experts: reference, grouped, compiled and GPU variants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nautiloid.ops import compiled
+from nautiloid.ops.backends import by_device, has, require
 from nautiloid.ops.config import Backend
 from nautiloid.ops.moe import grouped, reference
 from nautiloid.ops.moe.reference import (
@@ -15,7 +17,6 @@ from nautiloid.ops.moe.reference import (
     Routing,
     Score,
     activate,
-    balance_loss,
     choose,
     route,
 )
@@ -36,6 +37,25 @@ __all__ = [
 
 # tokens up to which the compiled kernels run
 FEW_TOKENS = 64
+
+
+def _is_for_kernels(x: Tensor) -> bool:
+    return x.is_cuda and x.dtype != torch.float64 and has("triton")
+
+
+def balance_loss(
+    scores_TE: Tensor, top_k: int, row_lengths: Sequence[int], valid_T: Tensor | None = None
+) -> Tensor:
+    """`reference.balance_loss`, by kernels on a GPU.
+
+    >>> round(balance_loss(torch.full((4, 4), 0.5), 2, (4,)).item(), 6)
+    1.0
+    """
+    if _is_for_kernels(scores_TE):
+        from nautiloid.ops.moe.balance import balance_loss as on_gpu
+
+        return on_gpu(scores_TE, top_k, row_lengths, valid_T)
+    return reference.balance_loss(scores_TE, top_k, row_lengths, valid_T)
 
 
 def router(
@@ -60,6 +80,14 @@ def router(
         return jit.route(
             x_TD, weight_ED, bias_E, top_k,
             norm_topk_prob=norm_topk_prob, scaling=scaling, score=score,
+        )  # fmt: skip
+    if backend == "triton" or (backend == "auto" and _is_for_kernels(x_TD)):
+        from nautiloid.ops.moe import cuda
+
+        return cuda.route(
+            x_TD, weight_ED, bias_E, top_k,
+            n_group=n_group, topk_group=topk_group, norm_topk_prob=norm_topk_prob,
+            scaling=scaling, score=score, replay_TK=replay_TK,
         )  # fmt: skip
     dtype = wide(x_TD.dtype)
     return route(
@@ -87,8 +115,18 @@ def _experts(
     return grouped.experts(*args)
 
 
+def _kernels() -> Callable[..., Tensor]:
+    from nautiloid.ops.moe.cuda import experts
+
+    return experts
+
+
 def pick(backend: Backend) -> Callable[..., Tensor]:
     """The routed-experts function of a backend."""
     if backend == "reference":
         return reference.experts
-    return _experts if compiled.is_wanted(backend) else grouped.experts
+    if backend == "triton":
+        require("triton", "triton", "gpu")
+        return _kernels()
+    cpu = _experts if compiled.is_wanted(backend) else grouped.experts
+    return by_device(cpu, _kernels) if backend == "auto" else cpu

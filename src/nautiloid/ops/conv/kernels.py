@@ -4,7 +4,8 @@
 
 A program owns BLOCK_C channels of one chunk of CHUNK tokens and keeps the last K - 1 rows in
 registers, so that every row is read once; the next ROWS rows are under way while the present ones
-are computed. The backward recomputes the value before the SiLU.
+are computed. Row strides are known to the compiler: a row is an offset inside the instruction. The
+backward recomputes the value before the SiLU.
 
 Suffixes: T tokens, C channels, K taps, S sequences, Z chunks.
 """
@@ -18,12 +19,11 @@ from nautiloid.ops.device_math import sigmoid
 
 
 @triton.jit
-def _read(x_TC, t, end, row, c, is_channel, ROWS: tl.constexpr):
-    """Rows t .. t + ROWS - 1 as a tuple; zeros at and past `end`."""
+def _read(at, t, end, is_channel, ROW: tl.constexpr, ROWS: tl.constexpr):
+    """Rows t .. t + ROWS - 1, of which `at` is the first, as a tuple; zeros at and past `end`."""
     rows = ()
     for i in tl.static_range(ROWS):
-        at = x_TC + (t + i).to(tl.int64) * row + c
-        rows = rows + (tl.load(at, mask=is_channel & (t + i < end), other=0.0),)
+        rows = rows + (tl.load(at + i * ROW, mask=is_channel & (t + i < end), other=0.0),)
     return rows
 
 
@@ -86,9 +86,9 @@ def conv_silu_forward(
     last_SLC,
     starts_S,
     table_Z2,
-    x_row,
-    y_row,
     C,
+    X_ROW: tl.constexpr,
+    Y_ROW: tl.constexpr,
     K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_INITIAL: tl.constexpr,
@@ -107,25 +107,29 @@ def conv_silu_forward(
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = c < C
     taps, bias = _weights(w_CK, bias_C, c, is_channel, K, HAS_BIAS, BLOCK_C)
-    past = _before(x_TC, initial_SLC, s, a, begin, x_row, C, c, is_channel, K, HAS_INITIAL)
-    ahead = _read(x_TC, a, b, x_row, c, is_channel, ROWS)
+    past = _before(x_TC, initial_SLC, s, a, begin, X_ROW, C, c, is_channel, K, HAS_INITIAL)
+    x_at = x_TC + a.to(tl.int64) * X_ROW
+    y_at = y_TC + a.to(tl.int64) * Y_ROW
+    ahead = _read(x_at + c, a, b, is_channel, X_ROW, ROWS)
     t = a
     while t < b:
         rows = ahead
-        ahead = _read(x_TC, t + ROWS, b, x_row, c, is_channel, ROWS)
+        x_at += ROWS * X_ROW
+        ahead = _read(x_at + c, t + ROWS, b, is_channel, X_ROW, ROWS)
         for i in tl.static_range(ROWS):
             window = past + (rows[i].to(tl.float32),)
             pre = bias
             for k in tl.static_range(K):
                 pre += window[k] * taps[k]
             y = pre * sigmoid(pre, FAST)
-            at = y_TC + (t + i).to(tl.int64) * y_row + c
-            tl.store(at, y.to(y_TC.dtype.element_ty), mask=is_channel & (t + i < b))
+            y = y.to(y_TC.dtype.element_ty)
+            tl.store(y_at + c + i * Y_ROW, y, mask=is_channel & (t + i < b))
             past = window[1:]
+        y_at += ROWS * Y_ROW
         t += ROWS
     if HAS_LAST:
         if b == stop:
-            tail = _before(x_TC, initial_SLC, s, b, begin, x_row, C, c, is_channel, K, HAS_INITIAL)
+            tail = _before(x_TC, initial_SLC, s, b, begin, X_ROW, C, c, is_channel, K, HAS_INITIAL)
             for j in tl.static_range(K - 1):
                 at = last_SLC + (s * (K - 1) + j).to(tl.int64) * C + c
                 tl.store(at, tail[j].to(last_SLC.dtype.element_ty), mask=is_channel)
@@ -133,7 +137,7 @@ def conv_silu_forward(
 
 @triton.jit
 def _give_dx(
-    dx_TC,
+    at,
     d_last_SLC,
     d_initial_SLC,
     value,
@@ -143,7 +147,6 @@ def _give_dx(
     b,
     begin,
     stop,
-    row,
     C,
     c,
     is_channel,
@@ -154,13 +157,14 @@ def _give_dx(
     """Write the gradient of row p, which is an input of this chunk or a row of the context."""
     if HAS_D_LAST:
         j = p - (stop - (K - 1))
-        at = d_last_SLC + (s * (K - 1) + j).to(tl.int64) * C + c
-        value += tl.load(at, mask=is_channel & (j >= 0) & (p < b), other=0.0).to(tl.float32)
-    at = dx_TC + p.to(tl.int64) * row + c
-    tl.store(at, value.to(dx_TC.dtype.element_ty), mask=is_channel & (p >= a) & (p < b))
+        from_last = d_last_SLC + (s * (K - 1) + j).to(tl.int64) * C + c
+        value += tl.load(from_last, mask=is_channel & (j >= 0) & (p < b), other=0.0).to(tl.float32)
+    tl.store(at, value.to(at.dtype.element_ty), mask=is_channel & (p >= a) & (p < b))
     if HAS_D_INITIAL:
-        at = d_initial_SLC + (s * (K - 1) + p - begin + K - 1).to(tl.int64) * C + c
-        tl.store(at, value.to(d_initial_SLC.dtype.element_ty), mask=is_channel & (p < begin))
+        to_initial = d_initial_SLC + (s * (K - 1) + p - begin + K - 1).to(tl.int64) * C + c
+        tl.store(
+            to_initial, value.to(d_initial_SLC.dtype.element_ty), mask=is_channel & (p < begin)
+        )
 
 
 @triton.jit
@@ -176,10 +180,10 @@ def conv_silu_backward(
     partial_ZKC,
     starts_S,
     table_Z2,
-    dy_row,
-    x_row,
-    dx_row,
     C,
+    DY_ROW: tl.constexpr,
+    X_ROW: tl.constexpr,
+    DX_ROW: tl.constexpr,
     K: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_INITIAL: tl.constexpr,
@@ -203,7 +207,7 @@ def conv_silu_backward(
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = c < C
     taps, bias = _weights(w_CK, bias_C, c, is_channel, K, HAS_BIAS, BLOCK_C)
-    past = _before(x_TC, initial_SLC, s, a, begin, x_row, C, c, is_channel, K, HAS_INITIAL)
+    past = _before(x_TC, initial_SLC, s, a, begin, X_ROW, C, c, is_channel, K, HAS_INITIAL)
     zero = tl.zeros([BLOCK_C], tl.float32)
     d_past = ()
     sums = (zero,)
@@ -211,13 +215,18 @@ def conv_silu_backward(
         d_past = d_past + (zero,)
         sums = sums + (zero,)
     sum_bias = zero
-    x_ahead = _read(x_TC, a, stop, x_row, c, is_channel, ROWS)
-    dy_ahead = _read(dy_TC, a, stop, dy_row, c, is_channel, ROWS)
+    x_at = x_TC + a.to(tl.int64) * X_ROW
+    dy_at = dy_TC + a.to(tl.int64) * DY_ROW
+    dx_at = dx_TC + (a - (K - 1)).to(tl.int64) * DX_ROW
+    x_ahead = _read(x_at + c, a, stop, is_channel, X_ROW, ROWS)
+    dy_ahead = _read(dy_at + c, a, stop, is_channel, DY_ROW, ROWS)
     t = a
     while t < b:
         rows, dy_rows = x_ahead, dy_ahead
-        x_ahead = _read(x_TC, t + ROWS, stop, x_row, c, is_channel, ROWS)
-        dy_ahead = _read(dy_TC, t + ROWS, stop, dy_row, c, is_channel, ROWS)
+        x_at += ROWS * X_ROW
+        dy_at += ROWS * DY_ROW
+        x_ahead = _read(x_at + c, t + ROWS, stop, is_channel, X_ROW, ROWS)
+        dy_ahead = _read(dy_at + c, t + ROWS, stop, is_channel, DY_ROW, ROWS)
         for i in tl.static_range(ROWS):
             window = past + (rows[i].to(tl.float32),)
             pre = bias
@@ -234,15 +243,16 @@ def conv_silu_backward(
             for k in tl.static_range(1, K):
                 dx += d_window[k] * taps[K - 1 - k]
             _give_dx(
-                dx_TC, d_last_SLC, d_initial_SLC, dx, t + i - (K - 1), s, a, b, begin, stop,
-                dx_row, C, c, is_channel, K, HAS_D_LAST, HAS_D_INITIAL,
+                dx_at + c + i * DX_ROW, d_last_SLC, d_initial_SLC, dx, t + i - (K - 1), s, a, b, begin, stop,
+                C, c, is_channel, K, HAS_D_LAST, HAS_D_INITIAL,
             )  # fmt: skip
             past, d_past = window[1:], d_window[1:]
+        dx_at += ROWS * DX_ROW
         t += ROWS
     # the rows after the chunk: their gradient reaches back into it
     for i in tl.static_range(K - 1):
-        rows = _read(x_TC, t + i, stop, x_row, c, is_channel, 1)
-        dy_rows = _read(dy_TC, t + i, stop, dy_row, c, is_channel, 1)
+        rows = _read(x_at + i * X_ROW + c, t + i, stop, is_channel, X_ROW, 1)
+        dy_rows = _read(dy_at + i * DY_ROW + c, t + i, stop, is_channel, DY_ROW, 1)
         window = past + (rows[0].to(tl.float32),)
         pre = bias
         for k in tl.static_range(K):
@@ -252,8 +262,8 @@ def conv_silu_backward(
         for k in tl.static_range(1, K):
             dx += d_window[k] * taps[K - 1 - k]
         _give_dx(
-            dx_TC, d_last_SLC, d_initial_SLC, dx, t + i - (K - 1), s, a, b, begin, stop,
-            dx_row, C, c, is_channel, K, HAS_D_LAST, HAS_D_INITIAL,
+            dx_at + c + i * DX_ROW, d_last_SLC, d_initial_SLC, dx, t + i - (K - 1), s, a, b, begin, stop,
+            C, c, is_channel, K, HAS_D_LAST, HAS_D_INITIAL,
         )  # fmt: skip
         past, d_past = window[1:], d_window[1:]
     for k in tl.static_range(K):

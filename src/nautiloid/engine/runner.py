@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nautiloid.engine.cache import CachePool
+from nautiloid.engine.program import Programs
 from nautiloid.engine.request import Request
 from nautiloid.model.context import Context
 from nautiloid.model.decoder import Decoder
@@ -24,6 +25,7 @@ class Runner:
         self.model = model
         self.pool = pool
         self.device = device
+        self.programs = Programs(model, pool.store)
 
     def prefill(self, plan: Sequence[tuple[Request, int]]) -> Tensor:
         """Run the next tokens of each request; logits [S, V] after the last one of each."""
@@ -42,7 +44,26 @@ class Runner:
         """Run the newest token of each request; logits [S, V]."""
         tokens = [request.ids[-1] for request in requests]
         positions = [request.num_cached for request in requests]
+        slots, pages = self._leases(requests, [1] * len(requests))
+        program = self.programs.find(slots, pages)
+        if program is not None:
+            logits = program.run(tokens, positions, pages)
+            for request in requests:
+                request.num_cached += 1
+            return logits
         return self.model.logits(self._hidden(requests, [1] * len(requests), tokens, positions))
+
+    def _leases(
+        self, requests: Sequence[Request], lengths: Sequence[int]
+    ) -> tuple[list[int], list[tuple[int, ...]]]:
+        """Slot of each request, and its pages as far as the new tokens need them."""
+        slots, pages = list[int](), list[tuple[int, ...]]()
+        for request, length in zip(requests, lengths, strict=True):
+            assert request.lease is not None
+            slots.append(request.lease.slot)
+            count = self.pool.num_pages_for(request.num_cached + length)
+            pages.append(request.lease.pages[:count])
+        return slots, pages
 
     def _hidden(
         self,
@@ -52,12 +73,7 @@ class Runner:
         positions: list[int],
     ) -> Tensor:
         past = [request.num_cached for request in requests]
-        slots, pages = list[int](), list[tuple[int, ...]]()
-        for request, length in zip(requests, lengths, strict=True):
-            assert request.lease is not None
-            slots.append(request.lease.slot)
-            count = self.pool.num_pages_for(request.num_cached + length)
-            pages.append(request.lease.pages[:count])
+        slots, pages = self._leases(requests, lengths)
         view = self.pool.store.view(slots, pages, past)
         context = Context(
             lengths=tuple(lengths),

@@ -178,7 +178,8 @@ class StateView:
         return torch.tensor(pages)[at // size] * size + at % size
 
     def prepare(self, lengths: Sequence[int]) -> None:
-        """Work out where the new tokens go; called once a forward."""
+        """Note how many tokens are new; called once a forward."""
+        self.lengths = tuple(lengths)
         totals = [p + n for p, n in zip(self.past, lengths, strict=True)]
         self.totals = totals
         self.longest = max(totals)
@@ -190,33 +191,62 @@ class StateView:
                 raise InputError(
                     "pages", len(pages), f"{total} tokens need {-(-total // size)} pages"
                 )
-        firsts = [_run_start(p) if p else None for p in self.pages]
-        device = next(iter(next(iter(self.store.pages.values())).values())).device
-        if all(n == 1 for n in lengths):
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(next(iter(self.store.pages.values())).values())).device
+
+    @cached_property
+    def table(self) -> Tensor:
+        """int64 [S, 1 + P]: cached tokens of each sequence, then its pages in order."""
+        most = max(len(pages) for pages in self.pages)
+        rows = [
+            [past, *pages, *[0] * (most - len(pages))]
+            for past, pages in zip(self.past, self.pages, strict=True)
+        ]
+        return torch.tensor(rows, device=self._device)
+
+    @cached_property
+    def new_rows(self) -> Tensor:
+        """Rows of the page tensors that the new tokens take."""
+        size = self.store.page_tokens
+        if all(n == 1 for n in self.lengths):
             at = [
                 p[past // size] * size + past % size
                 for p, past in zip(self.pages, self.past, strict=True)
             ]
-            self.new_rows = torch.tensor(at, device=device)
-        else:
-            rows = [
-                self._positions(s, past, total)
-                for s, (past, total) in enumerate(zip(self.past, totals, strict=True))
-            ]
-            self.new_rows = torch.cat(rows).to(device)
-        self.run: tuple[int, int] | None = None
+            return torch.tensor(at, device=self._device)
+        rows = [
+            self._positions(s, past, total)
+            for s, (past, total) in enumerate(zip(self.past, self.totals, strict=True))
+        ]
+        return torch.cat(rows).to(self._device)
+
+    @cached_property
+    def run(self) -> tuple[int, int] | None:
+        """First row and stride when every sequence lies in one run of rows, equally far apart."""
+        size = self.store.page_tokens
+        firsts = [_run_start(p) if p else None for p in self.pages]
         starts = [f * size for f in firsts if f is not None]
-        if len(starts) == len(firsts):
-            steps = {b - a for a, b in itertools.pairwise(starts)}
-            stride = steps.pop() if len(steps) == 1 else 0
-            ends = starts[-1] + self.longest <= self.store.num_pages * size
-            if len(starts) == 1 or (not steps and stride > 0 and ends):
-                self.run = (starts[0], stride)
-        if self.run is None:
-            padded = torch.zeros(len(totals), self.longest, dtype=torch.long)
-            for s, total in enumerate(totals):
-                padded[s, :total] = self._positions(s, 0, total)
-            self.rows = padded.to(device)
+        if len(starts) < len(firsts):
+            return None
+        steps = {b - a for a, b in itertools.pairwise(starts)}
+        stride = steps.pop() if len(steps) == 1 else 0
+        ends = starts[-1] + self.longest <= self.store.num_pages * size
+        is_run = len(starts) == 1 or (not steps and stride > 0 and ends)
+        return (starts[0], stride) if is_run else None
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Row of each token of each sequence, padded [S, L]."""
+        padded = torch.zeros(len(self.totals), self.longest, dtype=torch.long)
+        for s, total in enumerate(self.totals):
+            padded[s, :total] = self._positions(s, 0, total)
+        return padded.to(self._device)
+
+    def pages_of(self, layer: str, name: str) -> Tensor:
+        """Rows of all pages of a state."""
+        return self.store.pages[layer][name]
 
     def append(self, layer: str, name: str, values: Tensor) -> None:
         """Store the values [T, ...] of the new tokens."""

@@ -17,10 +17,14 @@ import functools
 import os
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nautiloid.ops.backends import has, require
 
@@ -62,6 +66,73 @@ def prepare() -> None:
         config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"  # type: ignore[attr-defined]
 
 
+class Recording:
+    """The kernels of one forward with their arguments, to be run again on the same memory.
+
+    Attributes:
+        obstacle: The operation that no kernel did, if any; such a forward cannot be repeated.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, array[int], int]] = []
+        self.held: list[Any] = []
+        self.obstacle: str | None = None
+        self.table: array[int] | None = None
+
+    def replay(self) -> None:
+        """Run all kernels in one parallel region."""
+        from nautiloid.ops import replay
+
+        if self.table is None:
+            self.table = replay.table(self.calls)
+        replay.replay(self.table, len(self.calls))
+
+
+class _Watch(TorchDispatchMode):
+    """Holds what is allocated and notes what torch computes itself."""
+
+    ALLOCATING = frozenset({"aten::empty", "aten::new_empty", "aten::empty_like"})
+
+    def __init__(self, recording: Recording):
+        super().__init__()
+        self.recording = recording
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.name().partition(".")[0]
+        if name == "aten::promote_types":
+            return out
+        if name in self.ALLOCATING:
+            self.recording.held.append(out)
+        elif func._schema.is_mutable or not _is_view(out, args):
+            self.recording.obstacle = self.recording.obstacle or name
+        return out
+
+
+def _is_view(out: Any, args: Any) -> bool:
+    """Whether all outputs lie in the memory of the first argument."""
+    outputs = out if isinstance(out, list | tuple) else [out]
+    if not args or not all(isinstance(t, Tensor) for t in (args[0], *outputs)):
+        return False
+    home = args[0].untyped_storage().data_ptr()
+    return all(t.untyped_storage().data_ptr() == home for t in outputs)
+
+
+@contextmanager
+def record() -> Iterator[Recording]:
+    """Run as usual and note every kernel."""
+    recording = Recording()
+    token = _recording.set(recording)
+    try:
+        with _Watch(recording):
+            yield recording
+    finally:
+        _recording.reset(token)
+
+
+_recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
+
+
 class Kernel:
     """A compiled function of one array of 64-bit words, run by every thread of a team."""
 
@@ -81,6 +152,9 @@ class Kernel:
     def __call__(self, *words: int, threads: int = 0) -> None:
         """Run with addresses, sizes and `bits` of floats; `threads` 0 takes torch's number."""
         arguments = array("q", words)
+        recording = _recording.get()
+        if recording is not None:
+            recording.calls.append((self.address, arguments, threads))
         self.start(self.address, arguments.buffer_info()[0], threads or torch.get_num_threads(), 0)
 
 

@@ -57,6 +57,19 @@ def team(typingctx):
 
 
 @intrinsic
+def call(typingctx, function, argument):
+    """Call the kernel at an address with the address of its arguments."""
+
+    def build(context, builder, signature, args):
+        kind = ir.FunctionType(ir.VoidType(), [_INT64.as_pointer()])
+        target = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(target, [builder.inttoptr(args[1], _INT64.as_pointer())])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), build
+
+
+@intrinsic
 def floats(typingctx, address):
     """The float32 numbers at an address."""
 
@@ -208,7 +221,9 @@ def outer_block(typingctx, weight, stride, inputs, count, out, rows):
                 w = builder.load(builder.gep(line, [loop.index]))
                 first = builder.insert_element(ir.Constant(vector, ir.Undefined), w, _INT32(0))
                 every = builder.shuffle_vector(
-                    first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
+                    first,
+                    ir.Constant(vector, ir.Undefined),
+                    ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES),
                 )
                 builder.store(builder.call(fma, [every, x, builder.load(s)]), s)
         for r, s in enumerate(sums):

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nautiloid.ops import compiled
 from nautiloid.ops.backends import has
 from nautiloid.ops.main_grad import main_grad
 
 __all__ = ["embedding"]
+
+# tokens up to which the compiled kernel runs
+FEW = 16
 
 
 def embedding(tokens_T: Tensor, weight_VD: Tensor) -> Tensor:
@@ -23,4 +27,8 @@ def embedding(tokens_T: Tensor, weight_VD: Tensor) -> Tensor:
         from nautiloid.ops.embedding import cuda
 
         return cuda.embedding(tokens_T, weight_VD)
+    if tokens_T.shape[0] <= FEW and compiled.fits(weight_VD) and compiled.is_available():
+        from nautiloid.ops.embedding import jit
+
+        return jit.embedding(tokens_T.contiguous(), weight_VD)
     return F.embedding(tokens_T, weight_VD)

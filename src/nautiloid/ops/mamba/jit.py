@@ -12,13 +12,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from numba import carray, njit
 from torch import Tensor
 
 from nautiloid.ops.compiled import FAST, Kernel, bits
 from nautiloid.ops.intrinsics import barrier, floats, real, share, silu32, team, thread
-
 
 # Slices start at 0: an index that might be negative keeps a loop from being vectorised.
 
@@ -71,14 +69,16 @@ def _gate(y, z, weight, eps):
 
 @Kernel
 def _step(p):
-    a = carray(p, 21)
+    a = carray(p, 22)
     sequences, heads, width, groups, size, taps = a[11], a[12], a[13], a[14], a[15], a[16]
     eps, low, high = real(a[17]), real(a[18]), real(a[19])
     inner, wide = heads * width, heads * width + 2 * groups * size
     projected = carray(floats(a[0]), (sequences, inner + wide + heads))
     conv_state = carray(floats(a[1]), (sequences, taps - 1, wide))
-    conv_weight = carray(floats(a[2]), (taps, wide))
-    conv_bias = carray(floats(a[3]), wide)
+    stored = carray(floats(a[2]), (wide, taps))
+    conv_weight = carray(floats(a[21]), (taps, wide))
+    # u ends in a row of zeros for a convolution without bias
+    conv_bias = carray(floats(a[3] if a[3] != 0 else a[9] + 4 * sequences * wide), wide)
     dt_bias, a_log, skip = (
         carray(floats(a[4]), heads), carray(floats(a[5]), heads), carray(floats(a[6]), heads)
     )  # fmt: skip
@@ -87,6 +87,13 @@ def _step(p):
     u = carray(floats(a[9]), (sequences, wide))
     y = carray(floats(a[10]), (sequences, inner))
 
+    first, last = share(wide, thread(), team())
+    for c in range(first, last):
+        for k in range(taps):
+            conv_weight[k, c] = stored[c, k]
+        if a[3] == 0:
+            conv_bias[c] = 0
+    barrier()
     # blocks of channels, a few for each sequence, so that one sequence keeps all threads busy
     blocks = a[20]
     first, last = share(sequences * blocks, thread(), team())
@@ -132,7 +139,7 @@ def _step(p):
 def step(
     projected_SR: Tensor,
     conv_state_SKC: Tensor,
-    conv_weight_KC: Tensor,
+    conv_weight_CK: Tensor,
     conv_bias_C: Tensor | None,
     dt_bias_H: Tensor,
     A_log_H: Tensor,
@@ -149,16 +156,15 @@ def step(
         [S, I], the input of the output projection.
     """
     S, H, P, N = state_SHPN.shape
-    taps, channels = conv_weight_KC.shape
-    u = projected_SR.new_empty(S, channels)
+    channels, taps = conv_weight_CK.shape
+    u = projected_SR.new_empty(S + 1, channels)
+    across = projected_SR.new_empty(taps, channels)
     y = projected_SR.new_empty(S, H * P)
-    if conv_bias_C is None:
-        conv_bias_C = torch.zeros(channels)
     low, high = time_step_limit
     _step(
-        projected_SR.data_ptr(), conv_state_SKC.data_ptr(), conv_weight_KC.data_ptr(),
-        conv_bias_C.data_ptr(), dt_bias_H.data_ptr(), A_log_H.data_ptr(), D_H.data_ptr(),
+        projected_SR.data_ptr(), conv_state_SKC.data_ptr(), conv_weight_CK.data_ptr(),
+        0 if conv_bias_C is None else conv_bias_C.data_ptr(), dt_bias_H.data_ptr(), A_log_H.data_ptr(), D_H.data_ptr(),
         norm_weight_I.data_ptr(), state_SHPN.data_ptr(), u.data_ptr(), y.data_ptr(),
-        S, H, P, groups, N, taps, bits(eps), bits(low), bits(high), max(1, 8 // S),
+        S, H, P, groups, N, taps, bits(eps), bits(low), bits(high), max(1, 8 // S), across.data_ptr(),
     )  # fmt: skip
     return y

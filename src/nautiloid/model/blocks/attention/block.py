@@ -15,7 +15,7 @@ from nautiloid.model.blocks.attention.config import AttentionConfig
 from nautiloid.model.blocks.base import Block
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Linear, RMSNorm, Segments
-from nautiloid.ops import attention, norm
+from nautiloid.ops import attention, compiled, norm
 from nautiloid.ops.config import OpsConfig
 
 
@@ -28,6 +28,7 @@ class AttentionMix(nn.Module):
         self.layer = layer
         self.scale = config.head_dim**-0.5
         self.attention = attention.pick(ops.attention)
+        self.is_compiled = compiled.is_wanted(ops.attention)
         self.is_plain = (
             ops.attention != "reference"
             and config.is_causal
@@ -52,11 +53,22 @@ class AttentionMix(nn.Module):
             raise InputError(
                 "is_causal", False, "a bidirectional block keeps no state; run it whole"
             )
+        is_step = len(ctx.lengths) == q.shape[0] and not state.is_fresh
+        if is_step and self.is_plain and self.is_compiled:
+            keys, values = (state.pages_of(self.layer, name) for name in ("k", "v"))
+            rows = (q, k, v)
+            if compiled.fits(keys, values) and all(
+                x.is_cpu and x.dtype == torch.float32 and x[0].is_contiguous() for x in rows
+            ):
+                from nautiloid.ops.attention.jit import decode
+
+                page = state.store.page_tokens
+                return decode(*rows, keys, values, state.table, page, scale=self.scale)
         state.append(self.layer, "k", k)
         state.append(self.layer, "v", v)
         if state.is_fresh:
             return self.attention(q, k, v, ctx.lengths, **options)
-        if self.is_plain and len(ctx.lengths) == q.shape[0]:
+        if self.is_plain and is_step:
             keys, values = (state.gather(self.layer, name).to(q.dtype) for name in ("k", "v"))
             same = len(set(state.totals)) == 1
             totals = None if same else torch.tensor(state.totals, device=q.device)

@@ -17,6 +17,7 @@ from nautiloid.model.context import Context
 from nautiloid.model.linear import Experts, Linear
 from nautiloid.model.memory import Memory
 from nautiloid.ops import moe, norm
+from nautiloid.ops.activation import add
 from nautiloid.ops.config import OpsConfig
 
 
@@ -137,7 +138,7 @@ class MoE(Block[MoEConfig]):
                 y = self.mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
         if self.fc2_latent_proj is not None:
             y = self.fc2_latent_proj(y)
-        return y if self.shared_experts is None else y + self.shared_experts(x_TD)
+        return y if self.shared_experts is None else add(y, self.shared_experts(x_TD))
 
 
 def count_choices(experts_TK: Tensor, num_experts: int, valid_T: Tensor | None) -> Tensor:

@@ -18,16 +18,25 @@ from nautiloid.ops.device_math import sigmoid
 
 
 @triton.jit
-def _read(x_TD, t, T, row, column, is_column):
-    """BLOCK_T rows from t; zeros past the end."""
-    at = x_TD + t[:, None].to(tl.int64) * row + column[None]
-    return tl.load(at, mask=(t[:, None] < T) & is_column[None], other=0.0)
+def _read(x_TD, first, stop, column, is_column, ROW: tl.constexpr, BLOCK_T: tl.constexpr):
+    """BLOCK_T rows from `first`; zeros from `stop` on."""
+    t = tl.arange(0, BLOCK_T)
+    at = x_TD + first.to(tl.int64) * ROW + (t[:, None] * ROW + column[None])
+    return tl.load(at, mask=(t[:, None] < stop - first) & is_column[None], other=0.0)
 
 
 @triton.jit
-def _write(y_TD, value, t, T, row, column, is_column):
-    at = y_TD + t[:, None].to(tl.int64) * row + column[None]
-    tl.store(at, value.to(y_TD.dtype.element_ty), mask=(t[:, None] < T) & is_column[None])
+def _write(y_TD, value, first, stop, column, is_column, ROW: tl.constexpr, BLOCK_T: tl.constexpr):
+    t = tl.arange(0, BLOCK_T)
+    at = y_TD + first.to(tl.int64) * ROW + (t[:, None] * ROW + column[None])
+    mask = (t[:, None] < stop - first) & is_column[None]
+    tl.store(at, value.to(y_TD.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _weight(w_D, column, is_column):
+    """Read again for every row: it stays in the cache, and would fill registers."""
+    return tl.load(w_D + column, mask=is_column, other=0.0).to(tl.float32)[None]
 
 
 @triton.jit
@@ -42,13 +51,13 @@ def rms_norm_forward(
     w_D,
     total_TD,
     y_TD,
-    x_row,
-    delta_row,
-    total_row,
-    y_row,
     T,
     D,
     eps,
+    X_ROW: tl.constexpr,
+    DELTA_ROW: tl.constexpr,
+    TOTAL_ROW: tl.constexpr,
+    Y_ROW: tl.constexpr,
     HAS_DELTA: tl.constexpr,
     TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -57,25 +66,33 @@ def rms_norm_forward(
     """y = w x / rms(x); with a delta, total = x + delta is written and normalised instead of x."""
     column = tl.arange(0, BLOCK_W)
     is_column = column < D
-    w = tl.load(w_D + column, mask=is_column, other=0.0).to(tl.float32)
     first = tl.program_id(0) * TOKENS
     stop = tl.minimum(first + TOKENS, T)
-    t = first + tl.arange(0, BLOCK_T)
-    x_ahead = _read(x_TD, t, stop, x_row, column, is_column)
+    x_ahead = _read(x_TD, first, stop, column, is_column, X_ROW, BLOCK_T)
     if HAS_DELTA:
-        delta_ahead = _read(delta_TD, t, stop, delta_row, column, is_column)
+        delta_ahead = _read(delta_TD, first, stop, column, is_column, DELTA_ROW, BLOCK_T)
     while first < stop:
         x = x_ahead.to(tl.float32)
-        x_ahead = _read(x_TD, t + BLOCK_T, stop, x_row, column, is_column)
+        x_ahead = _read(x_TD, first + BLOCK_T, stop, column, is_column, X_ROW, BLOCK_T)
         if HAS_DELTA:
             # the norm sees the sum as it is stored
             total = (x + delta_ahead.to(tl.float32)).to(total_TD.dtype.element_ty)
-            delta_ahead = _read(delta_TD, t + BLOCK_T, stop, delta_row, column, is_column)
-            _write(total_TD, total, t, stop, total_row, column, is_column)
+            delta_ahead = _read(
+                delta_TD, first + BLOCK_T, stop, column, is_column, DELTA_ROW, BLOCK_T
+            )
+            _write(total_TD, total, first, stop, column, is_column, TOTAL_ROW, BLOCK_T)
             x = total.to(tl.float32)
         r = tl.rsqrt(tl.sum(x * x, 1) / D + eps)
-        _write(y_TD, x * r[:, None] * w[None], t, stop, y_row, column, is_column)
-        t += BLOCK_T
+        _write(
+            y_TD,
+            x * r[:, None] * _weight(w_D, column, is_column),
+            first,
+            stop,
+            column,
+            is_column,
+            Y_ROW,
+            BLOCK_T,
+        )
         first += BLOCK_T
 
 
@@ -87,13 +104,13 @@ def rms_norm_backward(
     w_D,
     dx_TD,
     partial_PD,
-    dy_row,
-    d_total_row,
-    x_row,
-    dx_row,
     T,
     D,
     eps,
+    DY_ROW: tl.constexpr,
+    D_TOTAL_ROW: tl.constexpr,
+    X_ROW: tl.constexpr,
+    DX_ROW: tl.constexpr,
     HAS_D_TOTAL: tl.constexpr,
     TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -102,20 +119,18 @@ def rms_norm_backward(
     """dx of the norm of x, plus the gradient that reaches x past the norm."""
     column = tl.arange(0, BLOCK_W)
     is_column = column < D
-    w = tl.load(w_D + column, mask=is_column, other=0.0).to(tl.float32)
     sums = tl.zeros([BLOCK_W], tl.float32)
     first = tl.program_id(0) * TOKENS
     stop = tl.minimum(first + TOKENS, T)
-    t = first + tl.arange(0, BLOCK_T)
-    x_ahead = _read(x_TD, t, stop, x_row, column, is_column)
-    dy_ahead = _read(dy_TD, t, stop, dy_row, column, is_column)
+    x_ahead = _read(x_TD, first, stop, column, is_column, X_ROW, BLOCK_T)
+    dy_ahead = _read(dy_TD, first, stop, column, is_column, DY_ROW, BLOCK_T)
     if HAS_D_TOTAL:
-        d_total_ahead = _read(d_total_TD, t, stop, d_total_row, column, is_column)
+        d_total_ahead = _read(d_total_TD, first, stop, column, is_column, D_TOTAL_ROW, BLOCK_T)
     while first < stop:
         x, dy = x_ahead.to(tl.float32), dy_ahead.to(tl.float32)
-        x_ahead = _read(x_TD, t + BLOCK_T, stop, x_row, column, is_column)
-        dy_ahead = _read(dy_TD, t + BLOCK_T, stop, dy_row, column, is_column)
-        dn = dy * w[None]
+        x_ahead = _read(x_TD, first + BLOCK_T, stop, column, is_column, X_ROW, BLOCK_T)
+        dy_ahead = _read(dy_TD, first + BLOCK_T, stop, column, is_column, DY_ROW, BLOCK_T)
+        dn = dy * _weight(w_D, column, is_column)
         squares, dots = tl.reduce((x * x, dn * x), 1, _add_pair)
         r = tl.rsqrt(squares / D + eps)
         sums += tl.sum(dy * (x * r[:, None]), 0)
@@ -123,9 +138,10 @@ def rms_norm_backward(
         dx = (dn - x * (dots * r * r / D)[:, None]) * r[:, None]
         if HAS_D_TOTAL:
             dx += d_total_ahead.to(tl.float32)
-            d_total_ahead = _read(d_total_TD, t + BLOCK_T, stop, d_total_row, column, is_column)
-        _write(dx_TD, dx, t, stop, dx_row, column, is_column)
-        t += BLOCK_T
+            d_total_ahead = _read(
+                d_total_TD, first + BLOCK_T, stop, column, is_column, D_TOTAL_ROW, BLOCK_T
+            )
+        _write(dx_TD, dx, first, stop, column, is_column, DX_ROW, BLOCK_T)
         first += BLOCK_T
     tl.store(partial_PD + tl.program_id(0).to(tl.int64) * D + column, sums, mask=is_column)
 
@@ -136,12 +152,12 @@ def gated_norm_forward(
     z_TI,
     w_I,
     out_TI,
-    y_row,
-    z_row,
-    out_row,
     T,
     W,
     eps,
+    Y_ROW: tl.constexpr,
+    Z_ROW: tl.constexpr,
+    OUT_ROW: tl.constexpr,
     FAST: tl.constexpr,
     TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -151,20 +167,26 @@ def gated_norm_forward(
     local = tl.arange(0, BLOCK_W)
     is_column = local < W
     column = tl.program_id(0) * W + local
-    w = tl.load(w_I + column, mask=is_column, other=0.0).to(tl.float32)
     first = tl.program_id(1) * TOKENS
     stop = tl.minimum(first + TOKENS, T)
-    t = first + tl.arange(0, BLOCK_T)
-    y_ahead = _read(y_TI, t, stop, y_row, column, is_column)
-    z_ahead = _read(z_TI, t, stop, z_row, column, is_column)
+    y_ahead = _read(y_TI, first, stop, column, is_column, Y_ROW, BLOCK_T)
+    z_ahead = _read(z_TI, first, stop, column, is_column, Z_ROW, BLOCK_T)
     while first < stop:
         y, z = y_ahead.to(tl.float32), z_ahead.to(tl.float32)
-        y_ahead = _read(y_TI, t + BLOCK_T, stop, y_row, column, is_column)
-        z_ahead = _read(z_TI, t + BLOCK_T, stop, z_row, column, is_column)
+        y_ahead = _read(y_TI, first + BLOCK_T, stop, column, is_column, Y_ROW, BLOCK_T)
+        z_ahead = _read(z_TI, first + BLOCK_T, stop, column, is_column, Z_ROW, BLOCK_T)
         v = y * z * sigmoid(z, FAST)
         r = tl.rsqrt(tl.sum(v * v, 1) / W + eps)
-        _write(out_TI, v * r[:, None] * w[None], t, stop, out_row, column, is_column)
-        t += BLOCK_T
+        _write(
+            out_TI,
+            v * r[:, None] * _weight(w_I, column, is_column),
+            first,
+            stop,
+            column,
+            is_column,
+            OUT_ROW,
+            BLOCK_T,
+        )
         first += BLOCK_T
 
 
@@ -177,15 +199,15 @@ def gated_norm_backward(
     dy_TI,
     dz_TI,
     partial_PI,
-    dout_row,
-    y_row,
-    z_row,
-    dy_row,
-    dz_row,
     T,
     I,
     W,
     eps,
+    DOUT_ROW: tl.constexpr,
+    Y_ROW: tl.constexpr,
+    Z_ROW: tl.constexpr,
+    DY_ROW: tl.constexpr,
+    DZ_ROW: tl.constexpr,
     FAST: tl.constexpr,
     TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
@@ -195,30 +217,36 @@ def gated_norm_backward(
     local = tl.arange(0, BLOCK_W)
     is_column = local < W
     column = tl.program_id(0) * W + local
-    w = tl.load(w_I + column, mask=is_column, other=0.0).to(tl.float32)
     sums = tl.zeros([BLOCK_W], tl.float32)
     first = tl.program_id(1) * TOKENS
     stop = tl.minimum(first + TOKENS, T)
-    t = first + tl.arange(0, BLOCK_T)
-    dout_ahead = _read(dout_TI, t, stop, dout_row, column, is_column)
-    y_ahead = _read(y_TI, t, stop, y_row, column, is_column)
-    z_ahead = _read(z_TI, t, stop, z_row, column, is_column)
+    dout_ahead = _read(dout_TI, first, stop, column, is_column, DOUT_ROW, BLOCK_T)
+    y_ahead = _read(y_TI, first, stop, column, is_column, Y_ROW, BLOCK_T)
+    z_ahead = _read(z_TI, first, stop, column, is_column, Z_ROW, BLOCK_T)
     while first < stop:
         dout, y, z = dout_ahead.to(tl.float32), y_ahead.to(tl.float32), z_ahead.to(tl.float32)
-        dout_ahead = _read(dout_TI, t + BLOCK_T, stop, dout_row, column, is_column)
-        y_ahead = _read(y_TI, t + BLOCK_T, stop, y_row, column, is_column)
-        z_ahead = _read(z_TI, t + BLOCK_T, stop, z_row, column, is_column)
+        dout_ahead = _read(dout_TI, first + BLOCK_T, stop, column, is_column, DOUT_ROW, BLOCK_T)
+        y_ahead = _read(y_TI, first + BLOCK_T, stop, column, is_column, Y_ROW, BLOCK_T)
+        z_ahead = _read(z_TI, first + BLOCK_T, stop, column, is_column, Z_ROW, BLOCK_T)
         gate = sigmoid(z, FAST)
         silu = z * gate
         v = y * silu
-        dn = dout * w[None]
+        dn = dout * _weight(w_I, column, is_column)
         squares, dots = tl.reduce((v * v, dn * v), 1, _add_pair)
         r = tl.rsqrt(squares / W + eps)
         sums += tl.sum(dout * (v * r[:, None]), 0)
         dv = (dn - v * (dots * r * r / W)[:, None]) * r[:, None]
-        _write(dy_TI, dv * silu, t, stop, dy_row, column, is_column)
-        _write(dz_TI, dv * y * (gate + silu - silu * gate), t, stop, dz_row, column, is_column)
-        t += BLOCK_T
+        _write(dy_TI, dv * silu, first, stop, column, is_column, DY_ROW, BLOCK_T)
+        _write(
+            dz_TI,
+            dv * y * (gate + silu - silu * gate),
+            first,
+            stop,
+            column,
+            is_column,
+            DZ_ROW,
+            BLOCK_T,
+        )
         first += BLOCK_T
     tl.store(partial_PI + tl.program_id(1).to(tl.int64) * I + column, sums, mask=is_column)
 
@@ -234,7 +262,8 @@ def column_sums(
     p = 0
     while p < P:
         rows = p + tl.arange(0, BLOCK_P)
-        total += _read(partial_PD, rows, P, D, column, is_column)
+        at = partial_PD + rows[:, None].to(tl.int64) * D + column[None]
+        total += tl.load(at, mask=(rows[:, None] < P) & is_column[None], other=0.0)
         p += BLOCK_P
     value = tl.sum(total, 0)
     if ADD:

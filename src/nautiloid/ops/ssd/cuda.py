@@ -78,28 +78,39 @@ def _row_strides(*tensors: Tensor) -> list[int]:
     return [v.stride(0) for v in tensors]
 
 
-def _tiles(v: Tensor, chunk: int, width: int) -> TensorDescriptor:
-    """Tiles of `chunk` rows of one head of [T, heads, width]; what lies outside reads as zero."""
+def _tiles(v: Tensor, chunk: int, block: int) -> TensorDescriptor:
+    """Tiles of `chunk` rows of one head of [T, heads, width], for `kernels.load_rows`."""
     size = v.element_size()
     if v.data_ptr() % 16 or any(s * size % 16 for s in v.stride()[:-1]):
         v = v.contiguous()
-    return TensorDescriptor(v, list(v.shape), list(v.stride()), [chunk, 1, width])
+    if v.shape[2] % block == 0:
+        shape = [v.shape[0], v.shape[1] * v.shape[2]]
+        return TensorDescriptor(v, shape, [v.stride(0), 1], [chunk, block])
+    return TensorDescriptor(v, list(v.shape), list(v.stride()), [chunk, 1, block])
+
+
+def _state_tiles(v: Tensor, block: int, BP: int) -> TensorDescriptor:
+    """Tiles of stored states [rows, N, P], for `kernels.load_state`."""
+    rows, N, P = v.shape
+    if N % block == 0:
+        return TensorDescriptor(v, [rows * N, P], [P, 1], [block, BP])
+    return TensorDescriptor(v, [rows, N, P], [N * P, P, 1], [1, block, BP])
 
 
 def _steps(
     dt_TH: Tensor, rate_H: Tensor, steps: Steps, lengths: Sequence[int], chunk: int
-) -> tuple[Tensor, Tensor]:
-    """dt and its decay sums in whole chunks, float32 [H, chunks * chunk]."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dt, its decay sums and their difference from log2(dt), float32 [H, chunks * chunk]."""
     H = dt_TH.shape[1]
     n = chunks_in_all(lengths, chunk)
-    out = dt_TH.new_empty(2, H, n * chunk, dtype=torch.float32)
+    out = dt_TH.new_empty(3, H, n * chunk, dtype=torch.float32)
     launch = tuned("ssd_step_sizes", BH=min(64, triton.next_power_of_2(H)), num_warps=4)
     kernels.step_sizes[(n, triton.cdiv(H, launch["BH"]))](
-        dt_TH, steps.bias_H, rate_H, out[0], out[1], chunk_table(lengths, chunk, dt_TH.device),
+        dt_TH, steps.bias_H, rate_H, *out, chunk_table(lengths, chunk, dt_TH.device),
         cu_seqlens(lengths, dt_TH.device), *_row_strides(dt_TH), n * chunk, *steps.limit,
         H=H, CHUNK=chunk, **steps.constants, **launch,
     )  # fmt: skip
-    return out[0], out[1]
+    return out[0], out[1], out[2]
 
 
 def _segments(
@@ -116,8 +127,8 @@ def _carry(
     segments: Segments,
     forward: tuple[TensorDescriptor, TensorDescriptor, Tensor | None],
     backward: tuple[TensorDescriptor, TensorDescriptor, Tensor | None, Tensor | None] | None,
-    dt: Tensor,
     acs: Tensor,
+    source: Tensor,
     borders: tuple[Tensor, Tensor, Tensor] | None,
     span: tuple[int, int],
     states: Sequence[TensorDescriptor] | None,
@@ -127,7 +138,7 @@ def _carry(
     x, B, initial = forward
     dy, C, d_final, d_initial = backward or (x, B, None, None)
     # what a flag keeps from being touched still needs a pointer
-    border, d_border, decay = borders or (dt, dt, dt)
+    border, d_border, decay = borders or (acs, acs, acs)
     blocks = sizes.blocks(launch["widest"])
     options = {k: v for k, v in launch.items() if k not in ("widest", "chunk", "programs")}
     grid = (
@@ -137,9 +148,9 @@ def _carry(
     )
     both = states or (x, x)
     kernels.carry_states[grid](
-        x, B, dt, acs, initial, both[0], border, decay, dy, C, d_final, both[1], d_initial,
+        x, B, acs, source, initial, both[0], border, decay, dy, C, d_final, both[1], d_initial,
         d_border, segments.table, span[0], segments.firsts[span[0]], len(segments),
-        dt.stride(0), **blocks, CHUNK=launch["chunk"],
+        acs.stride(0), **blocks, CHUNK=launch["chunk"],
         HAS_INITIAL=initial is not None, HAS_D_FINAL=d_final is not None,
         HAS_BORDERS=borders is not None and states is not None, WANTS_CHUNKS=states is not None,
         WANTS_D_INITIAL=d_initial is not None, **options,
@@ -174,7 +185,7 @@ def scan_forward(
     chunk = launch.pop("chunk")
     blocks = sizes.blocks(launch.pop("widest"))
     columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
-    dt, acs = _steps(dt_TH, rate_H, steps, lengths, chunk)
+    _, acs, source = _steps(dt_TH, rate_H, steps, lengths, chunk)
     segments = _segments(lengths, chunk, columns, launch.pop("programs"), x_THP.device)
     y = torch.empty_like(x_THP, memory_format=torch.contiguous_format) if y_THP is None else y_THP
     final = x_THP.new_empty(len(lengths), sizes.H, sizes.P, sizes.N, dtype=torch.float32)
@@ -185,12 +196,12 @@ def scan_forward(
         borders = border, _, decay = _borders(sizes, segments, x_THP, False)
         states_launch = tuned("ssd_border", widest=64, num_warps=4, STAGES=3)
         _carry(
-            sizes, segments, (x, B, None), None, dt, acs, borders,
+            sizes, segments, (x, B, None), None, acs, source, borders,
             (0, len(segments)), None, {**states_launch, "chunk": chunk},
         )  # fmt: skip
     kernels.scan_outputs[(columns, len(segments))](
-        x, B, C, y, dt, acs, D_H, initial_SHPN, final, border, decay, segments.table,
-        *_row_strides(y), dt.stride(0), **blocks, CHUNK=chunk,
+        x, B, C, y, acs, source, D_H, initial_SHPN, final, border, decay, segments.table,
+        *_row_strides(y), acs.stride(0), **blocks, CHUNK=chunk,
         HAS_INITIAL=initial_SHPN is not None, HAS_BORDERS=segments.is_cut, **launch,
     )  # fmt: skip
     return y, final
@@ -221,7 +232,7 @@ def scan_backward(
     chunk = launch["chunk"]
     blocks = sizes.blocks(launch["widest"])
     columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
-    dt, acs = _steps(dt_TH, rate_H, steps, lengths, chunk)
+    dt, acs, source = _steps(dt_TH, rate_H, steps, lengths, chunk)
     segments = _segments(lengths, chunk, columns, launch["programs"], x_THP.device)
     n = segments.firsts[-1]
     bytes_a_chunk = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
@@ -238,14 +249,13 @@ def scan_backward(
     if segments.is_cut:
         borders = _borders(sizes, segments, x_THP, True)
         _carry(
-            sizes, segments, forward, backward, dt, acs, borders, (0, len(segments)), None, launch
+            sizes, segments, forward, backward, acs, source, borders, (0, len(segments)), None, launch
         )  # fmt: skip
     widest = max(segments.firsts[b] - segments.firsts[a] for a, b in slabs)
     buffer = x_THP.new_empty(2, widest * sizes.H, sizes.N, sizes.P)
-    shape, strides = list(buffer.shape[1:]), list(buffer.stride()[1:])
     BK = blocks["BN"] if blocks["BN"] < 128 else blocks["BN"] // 2
     planes = [
-        [TensorDescriptor(plane, shape, strides, [1, height, blocks["BP"]]) for plane in buffer]
+        [_state_tiles(plane, height, blocks["BP"]) for plane in buffer]
         for height in (blocks["BN"], BK)
     ]
     # row and column sums of decay gradients, in whole chunks, and three figures a chunk and head
@@ -259,11 +269,11 @@ def scan_backward(
     roles = [3] if main.pop("ROLE") == 3 else [0, 1, 2]
     for a, b in slabs:
         first, last = segments.firsts[a], segments.firsts[b]
-        _carry(sizes, segments, forward, backward, dt, acs, borders, (a, b), planes[0], launch)
+        _carry(sizes, segments, forward, backward, acs, source, borders, (a, b), planes[0], launch)
         for role in roles:
             grid = (sizes.groups * (3 if role == 3 else 1), last - first)
             kernels_backward.chunk_gradients[grid](
-                x, B, C, dy, *planes[1], dt, acs, D_H, table, starts,
+                x, B, C, dy, *planes[1], dt, acs, source, D_H, table, starts,
                 dx, dB, dC, sums, scalars, first, n,
                 *_row_strides(dx, dB, dC), dt.stride(0), **blocks, BK=BK, CHUNK=chunk, ROLE=role, **main,
             )  # fmt: skip

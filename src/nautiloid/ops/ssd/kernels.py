@@ -6,9 +6,9 @@ head, or of `BP` of its columns, in registers. `carry_states` does the same with
 gives the states at segment borders, and in the backward pass those before every chunk and, walking
 backwards, the gradients of those after every chunk.
 
-Decay lives in powers of two: `acs` is the sum of dt A log2(e) from the start of its chunk. Both dt
-and acs are stored head-major in whole chunks, [H, chunks * c], with dt = 0 in the padding, which
-makes padding rows inert.
+Decay lives in powers of two: `acs` is the sum of dt A log2(e) from the start of its chunk. A step
+size joins the exponent of what its token gives: `source` is acs - log2(dt), huge where dt = 0, which
+makes padding inert. All of these are stored head-major in whole chunks, [H, chunks * c].
 
 Suffixes: c chunk length, H heads, P head width, G groups, N state size, S sequences. Segment table
 rows (int32): first chunk, chunks, first token, end of its sequence, sequence, place within the
@@ -22,6 +22,18 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+
+
+@triton.jit
+def power(x):
+    """2^x; results below 2^-126 are zero, which saves two instructions of three."""
+    if INTERPRETED:
+        return tl.exp2(x)
+    else:
+        return tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
 
 
 @triton.jit
@@ -31,6 +43,7 @@ def step_sizes(
     rate,
     dt,
     acs,
+    source,
     chunks,
     starts,
     raw_stride,
@@ -69,6 +82,8 @@ def step_sizes(
     out = h.to(tl.int64)[None, :] * padded + (n.to(tl.int64) * CHUNK + rows)[:, None]
     tl.store(dt + out, v, mask=(h < H)[None, :])
     tl.store(acs + out, sums, mask=(h < H)[None, :])
+    giving = sums - tl.log2(tl.maximum(v, 1e-37))
+    tl.store(source + out, giving, mask=(h < H)[None, :])
 
 
 @triton.jit
@@ -80,9 +95,38 @@ def row_mask(rows, left, cols, LIMIT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def load_rows(source, token, head, column, CHUNK: tl.constexpr, WIDTH: tl.constexpr):
-    """Rows [CHUNK, WIDTH] of one head or group of a descriptor over [T, heads, width]."""
-    return source.load([token, head, column]).reshape(CHUNK, WIDTH)
+def load_rows(
+    source, token, head, column, CHUNK: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr
+):
+    """Rows [CHUNK, BLOCK] of one head or group of `WIDTH` columns.
+
+    The descriptor has two axes where blocks fill the width exactly (products then read their left
+    operand from shared memory); else three, so that a block ends with its head.
+    """
+    if WIDTH % BLOCK == 0:
+        return source.load([token, head * WIDTH + column])
+    else:
+        return source.load([token, head, column]).reshape(CHUNK, BLOCK)
+
+
+@triton.jit
+def load_state(
+    source, row, part, column, N: tl.constexpr, BLOCK: tl.constexpr, BP: tl.constexpr
+):
+    """Block `part` [BLOCK, BP] of a stored state [N, P]; the axes as in `load_rows`."""
+    if N % BLOCK == 0:
+        return source.load([row * N + part * BLOCK, column])
+    else:
+        return source.load([row, part * BLOCK, column]).reshape(BLOCK, BP)
+
+
+@triton.jit
+def store_state(target, row, column, tile, N: tl.constexpr, BN: tl.constexpr, BP: tl.constexpr):
+    """The whole state of `row`."""
+    if N % BN == 0:
+        target.store([row * N, column], tile)
+    else:
+        target.store([row, 0, column], tile.reshape(1, BN, BP))
 
 
 @triton.jit
@@ -121,7 +165,7 @@ def _state_before(
         for i in range(steps):
             at = (segment + (i - steps) * step).to(tl.int64) * H + h
             own = tl.load(border + at * (P * N) + offsets, mask=mask, other=0.0)
-            state = state * tl.exp2(tl.load(border_decay + at)) + own
+            state = state * power(tl.load(border_decay + at)) + own
     return state
 
 
@@ -131,7 +175,7 @@ def _walk(
     weights,
     states,
     state,
-    dt,
+    exponents,
     acs,
     count,
     token0,
@@ -142,6 +186,8 @@ def _walk(
     g,
     p0,
     H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
     CHUNK: tl.constexpr,
     BP: tl.constexpr,
     BN: tl.constexpr,
@@ -156,21 +202,20 @@ def _walk(
         z = i
         if IS_BACKWARD:
             z = count - 1 - i
-        v = load_rows(source, token0 + z * CHUNK, h, p0, CHUNK, BP)
-        b = load_rows(weights, token0 + z * CHUNK, g, 0, CHUNK, BN)
+        v = load_rows(source, token0 + z * CHUNK, h, p0, CHUNK, BP, P)
+        b = load_rows(weights, token0 + z * CHUNK, g, 0, CHUNK, BN, N)
         at = head + z * CHUNK
-        a = tl.load(acs + at + rows)
         last = tl.load(acs + at + CHUNK - 1)
+        e = tl.load(exponents + at + rows)
         if IS_BACKWARD:
             # rows past the end belong to the next sequence
-            w = tl.where(rows < end - (token0 + z * CHUNK), tl.exp2(a), 0.0)
+            w = tl.where(rows < end - (token0 + z * CHUNK), power(e), 0.0)
         else:
-            w = tl.load(dt + at + rows) * tl.exp2(last - a)
+            w = power(last - e)
         if WANTS_CHUNKS:
-            tile = state.to(v.dtype).reshape(1, BN, BP)
-            states.store([(slot + z) * H + h, 0, p0], tile)
+            store_state(states, (slot + z) * H + h, p0, state.to(v.dtype), N, BN, BP)
         vw = (v * w[:, None]).to(v.dtype)
-        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
+        state = tl.dot(tl.trans(b), vw, state * power(last), input_precision="ieee")
         total += last
     return state, total
 
@@ -179,8 +224,8 @@ def _walk(
 def carry_states(
     x,
     B,
-    dt,
     acs,
+    source,
     initial,
     states,
     border,
@@ -236,22 +281,26 @@ def carry_states(
     slot = chunk0 - first_chunk
     at = segment.to(tl.int64) * H + h
     if tl.program_id(2) == 0:
+        # without the barriers the compiler gives each branch shared memory of its own
+        tl.debug_barrier()
         state = tl.zeros([BN, BP], tl.float32)
         if WANTS_CHUNKS:
             state = _state_before(
                 initial, border, border_decay, HAS_INITIAL, HAS_BORDERS, sequence, segment,
                 place, 1, h, p, k, H, P, N, BP, BN,
             )  # fmt: skip
-        elif place == places - 1:
-            return
+        else:
+            # nobody reads what the last segment of its direction adds
+            count = tl.where(place == places - 1, 0, count)
         state, total = _walk(
-            x, B, states, state, dt, acs, count, token0, end, head, slot, h, g, p0, H, CHUNK, BP,
-            BN, WANTS_CHUNKS, False, STAGES,
+            x, B, states, state, source, acs, count, token0, end, head, slot, h, g, p0, H, P, N, CHUNK,
+            BP, BN, WANTS_CHUNKS, False, STAGES,
         )  # fmt: skip
         if not WANTS_CHUNKS:
             tl.store(border + at * (P * N) + tile, state, mask=tile_mask)
             tl.store(border_decay + at, total)
     else:
+        tl.debug_barrier()
         # its own sums of decay: in the other order they differ by rounding
         at_back = at + num_segments * H
         state = tl.zeros([BN, BP], tl.float32)
@@ -260,11 +309,11 @@ def carry_states(
                 d_final, d_border, border_decay + num_segments * H, HAS_D_FINAL, HAS_BORDERS,
                 sequence, segment, places - 1 - place, -1, h, p, k, H, P, N, BP, BN,
             )  # fmt: skip
-        elif place == 0:
-            return
+        else:
+            count = tl.where(place == 0, 0, count)
         state, total = _walk(
-            dy, C, d_states, state, dt, acs, count, token0, end, head, slot, h, g, p0, H, CHUNK,
-            BP, BN, WANTS_CHUNKS, True, STAGES,
+            dy, C, d_states, state, acs, acs, count, token0, end, head, slot, h, g, p0, H, P, N,
+            CHUNK, BP, BN, WANTS_CHUNKS, True, STAGES,
         )  # fmt: skip
         if not WANTS_CHUNKS:
             tl.store(d_border + at * (P * N) + tile, state, mask=tile_mask)
@@ -281,8 +330,8 @@ def scan_outputs(
     B,
     C,
     y,
-    dt,
     acs,
+    source,
     D,
     initial,
     final,
@@ -331,22 +380,21 @@ def scan_outputs(
         token = tl.cast(z * CHUNK, tl.int64)
         left = end - token0 - z * CHUNK
         mask = row_mask(rows, left, p, P, BP)
-        v = load_rows(x, token0 + z * CHUNK, h, p0, CHUNK, BP)
-        b = load_rows(B, token0 + z * CHUNK, g, 0, CHUNK, BN)
-        c = load_rows(C, token0 + z * CHUNK, g, 0, CHUNK, BN)
+        v = load_rows(x, token0 + z * CHUNK, h, p0, CHUNK, BP, P)
+        b = load_rows(B, token0 + z * CHUNK, g, 0, CHUNK, BN, N)
+        c = load_rows(C, token0 + z * CHUNK, g, 0, CHUNK, BN, N)
         at = head + token
         a = tl.load(acs + at + rows)
-        steps = tl.load(dt + at + rows)
+        giving = tl.load(source + at + rows)
         last = tl.load(acs + at + CHUNK - 1)
         # what needs the state and x goes first, so that few registers are held across the products
         wide = v.to(tl.float32)
-        vw = (wide * (steps * tl.exp2(last - a))[:, None]).to(v.dtype)
+        vw = (wide * power(last - giving)[:, None]).to(v.dtype)
         out = tl.dot(c, state.to(c.dtype), input_precision="ieee")
-        out = out * tl.exp2(a)[:, None] + wide * skip
-        state = tl.dot(tl.trans(b), vw, state * tl.exp2(last), input_precision="ieee")
+        out = out * power(a)[:, None] + wide * skip
+        state = tl.dot(tl.trans(b), vw, state * power(last), input_precision="ieee")
         scores = tl.dot(c, tl.trans(b), input_precision="ieee")
-        # dt joins the exponent; dt = 0 counts as 1e-37
-        within = tl.exp2(a[:, None] - (a - tl.log2(tl.maximum(steps, 1e-37)))[None, :])
+        within = power(a[:, None] - giving[None, :])
         mixed = (scores * tl.where(is_causal, within, 0.0)).to(v.dtype)
         out = tl.dot(mixed, v, out, input_precision="ieee")
         tl.store(

@@ -20,12 +20,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from nautiloid.ops.ssd.kernels import load_rows, row_mask
-
-
-@triton.jit
-def _load_state(source, row, part, column, BP: tl.constexpr, BK: tl.constexpr):
-    return source.load([row, part * BK, column]).reshape(BK, BP)
+from nautiloid.ops.ssd.kernels import load_rows, load_state, power, row_mask
 
 
 @triton.jit
@@ -57,8 +52,8 @@ def _map_gradient(
     u,
     w,
     states,
-    dt,
     acs,
+    source,
     target,
     target_stride,
     sums,
@@ -89,13 +84,13 @@ def _map_gradient(
     HALVES: tl.constexpr = BN // BK == 2
     rows = tl.arange(0, CHUNK)
     is_real = rows < left
-    own0 = load_rows(own, token, g, 0, CHUNK, BK)
-    other0 = load_rows(other, token, g, 0, CHUNK, BK)
+    own0 = load_rows(own, token, g, 0, CHUNK, BK, N)
+    other0 = load_rows(other, token, g, 0, CHUNK, BK, N)
     scores = tl.dot(own0, tl.trans(other0), input_precision="ieee")
     own1, other1 = own0, other0
     if HALVES:
-        own1 = load_rows(own, token, g, BK, CHUNK, BK)
-        other1 = load_rows(other, token, g, BK, CHUNK, BK)
+        own1 = load_rows(own, token, g, BK, CHUNK, BK, N)
+        other1 = load_rows(other, token, g, BK, CHUNK, BK, N)
         scores = tl.dot(own1, tl.trans(other1), scores, input_precision="ieee")
     scores = scores.to(own0.dtype)
     d_scores = tl.zeros([CHUNK, CHUNK], tl.float32)
@@ -109,30 +104,30 @@ def _map_gradient(
         p0 = (r % PB) * BP
         at = head_base + head * padded
         a = tl.load(acs + at + rows)
-        source = a - tl.log2(tl.maximum(tl.load(dt + at + rows), 1e-37))
-        ut = load_rows(u, token, h, p0, CHUNK, BP)
-        wt = load_rows(w, token, h, p0, CHUNK, BP)
+        giving = tl.load(source + at + rows)
+        ut = load_rows(u, token, h, p0, CHUNK, BP, P)
+        wt = load_rows(w, token, h, p0, CHUNK, BP, P)
         pairs = tl.dot(ut, tl.trans(wt), input_precision="ieee")
         if GIVES:
             # rows past the end belong to the next sequence
             receiver = tl.where(is_real, a, float("-inf"))
-            within = tl.exp2(receiver[None, :] - source[:, None])
+            within = power(receiver[None, :] - giving[:, None])
             pairs = tl.where(rows[:, None] <= rows[None, :], pairs * within, 0.0)
             flow = tl.where(rows[:, None] == rows[None, :], 0.0, pairs * scores.to(tl.float32))
-            weight = tl.exp2(tl.load(acs + at + CHUNK - 1) - source)
+            weight = power(tl.load(acs + at + CHUNK - 1) - giving)
         else:
-            within = tl.exp2(a[:, None] - source[None, :])
+            within = power(a[:, None] - giving[None, :])
             pairs = tl.where(rows[:, None] >= rows[None, :], pairs * within, 0.0)
             flow = tl.where(rows[:, None] == rows[None, :], 0.0, pairs * scores.to(tl.float32))
-            weight = tl.exp2(a)
+            weight = power(a)
         d_scores += pairs
         flows = tl.sum(flow, axis=1)
-        state0 = _load_state(states, slot + head, 0, p0, BP, BK)
+        state0 = load_state(states, slot + head, 0, p0, N, BK, BP)
         part = tl.dot(ut, tl.trans(state0), input_precision="ieee") * weight[:, None]
         total0 += part
         carried = tl.sum(part * own0.to(tl.float32), axis=1)
         if HALVES:
-            state1 = _load_state(states, slot + head, 1, p0, BP, BK)
+            state1 = load_state(states, slot + head, 1, p0, N, BK, BP)
             part = tl.dot(ut, tl.trans(state1), input_precision="ieee") * weight[:, None]
             total1 += part
             carried += tl.sum(part * own1.to(tl.float32), axis=1)
@@ -192,13 +187,13 @@ def _input_gradient(
     HALVES: tl.constexpr = BN // BK == 2
     rows = tl.arange(0, CHUNK)
     is_real = rows < left
-    b0 = load_rows(B, token, g, 0, CHUNK, BK)
-    c0 = load_rows(C, token, g, 0, CHUNK, BK)
+    b0 = load_rows(B, token, g, 0, CHUNK, BK, N)
+    c0 = load_rows(C, token, g, 0, CHUNK, BK, N)
     scores = tl.dot(b0, tl.trans(c0), input_precision="ieee")
     b1 = b0
     if HALVES:
-        b1 = load_rows(B, token, g, BK, CHUNK, BK)
-        c1 = load_rows(C, token, g, BK, CHUNK, BK)
+        b1 = load_rows(B, token, g, BK, CHUNK, BK, N)
+        c1 = load_rows(C, token, g, BK, CHUNK, BK, N)
         scores = tl.dot(b1, tl.trans(c1), scores, input_precision="ieee")
     scores = scores.to(b0.dtype)
     dx += token.to(tl.int64) * dx_stride
@@ -214,23 +209,23 @@ def _input_gradient(
         a = tl.load(acs + at + rows)
         steps = tl.load(dt + at + rows)
         last = tl.load(acs + at + CHUNK - 1)
-        state0 = _load_state(states, slot + head, 0, p0, BP, BK)
-        d_state0 = _load_state(d_states, slot + head, 0, p0, BP, BK)
+        state0 = load_state(states, slot + head, 0, p0, N, BK, BP)
+        d_state0 = load_state(d_states, slot + head, 0, p0, N, BK, BP)
         du = tl.dot(b0, d_state0, input_precision="ieee")
         product = tl.sum(state0.to(tl.float32) * d_state0.to(tl.float32), axis=1)
         passed = tl.sum(product)
         if HALVES:
-            state1 = _load_state(states, slot + head, 1, p0, BP, BK)
-            d_state1 = _load_state(d_states, slot + head, 1, p0, BP, BK)
+            state1 = load_state(states, slot + head, 1, p0, N, BK, BP)
+            d_state1 = load_state(d_states, slot + head, 1, p0, N, BK, BP)
             du = tl.dot(b1, d_state1, du, input_precision="ieee")
             passed += tl.sum(tl.sum(state1.to(tl.float32) * d_state1.to(tl.float32), axis=1))
-        du *= tl.exp2(last - a)[:, None]
+        du *= power(last - a)[:, None]
         # rows past the end belong to the next sequence
         receiver = tl.where(is_real, a, float("-inf"))
-        within = tl.exp2(receiver[None, :] - a[:, None])
+        within = power(receiver[None, :] - a[:, None])
         mixed = tl.where(rows[:, None] <= rows[None, :], scores.to(tl.float32) * within, 0.0)
-        dv = load_rows(dy, token, h, p0, CHUNK, BP)
-        v = load_rows(x, token, h, p0, CHUNK, BP)
+        dv = load_rows(dy, token, h, p0, CHUNK, BP, P)
+        v = load_rows(x, token, h, p0, CHUNK, BP, P)
         du = tl.dot(mixed.to(dv.dtype), dv, du, input_precision="ieee")
         wide = v.to(tl.float32)
         d_wide = dv.to(tl.float32)
@@ -241,7 +236,7 @@ def _input_gradient(
             mask=row_mask(rows, left, p, P, BP),
         )
         skipped = tl.sum(tl.where(is_real, tl.sum(wide * d_wide, axis=1), 0.0))
-        passed *= tl.exp2(last)
+        passed *= power(last)
         if PB > 1:
             keep = tl.where(r % PB == 0, 0.0, 1.0)
             direct = direct * keep + tl.sum(wide * du, axis=1)
@@ -267,6 +262,7 @@ def chunk_gradients(
     d_states,
     dt,
     acs,
+    source,
     D,
     chunks,
     starts,
@@ -313,12 +309,12 @@ def chunk_gradients(
     out_plane = num_chunks.to(tl.int64) * H
     if role == 0:
         _map_gradient(
-            C, B, dy, x, states, dt, acs, dC, dC_stride, sums, out, token, left, g, slot,
+            C, B, dy, x, states, acs, source, dC, dC_stride, sums, out, token, left, g, slot,
             head_base, padded, H, P, N, HEADS, CHUNK, BP, BN, BK, False, STAGES,
         )  # fmt: skip
     elif role == 1:
         _map_gradient(
-            B, C, x, dy, d_states, dt, acs, dB, dB_stride, sums + plane, out, token, left, g, slot,
+            B, C, x, dy, d_states, acs, source, dB, dB_stride, sums + plane, out, token, left, g, slot,
             head_base, padded, H, P, N, HEADS, CHUNK, BP, BN, BK, True, STAGES,
         )  # fmt: skip
     else:

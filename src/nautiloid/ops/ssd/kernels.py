@@ -281,8 +281,6 @@ def carry_states(
     slot = chunk0 - first_chunk
     at = segment.to(tl.int64) * H + h
     if tl.program_id(2) == 0:
-        # without the barriers the compiler gives each branch shared memory of its own
-        tl.debug_barrier()
         state = tl.zeros([BN, BP], tl.float32)
         if WANTS_CHUNKS:
             state = _state_before(
@@ -299,8 +297,9 @@ def carry_states(
         if not WANTS_CHUNKS:
             tl.store(border + at * (P * N) + tile, state, mask=tile_mask)
             tl.store(border_decay + at, total)
-    else:
+        # without this barrier the compiler gives each branch shared memory of its own
         tl.debug_barrier()
+    else:
         # its own sums of decay: in the other order they differ by rounding
         at_back = at + num_segments * H
         state = tl.zeros([BN, BP], tl.float32)

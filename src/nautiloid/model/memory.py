@@ -82,7 +82,7 @@ class Memory:
         """The forward of one layer; None is a layer outside the trunk."""
         outside = self.parts
         config = self.config
-        chosen = config.layers is None or index in config.layers
+        chosen = config.covers(index)
         self.parts = frozenset(config.recompute) if chosen else frozenset()
         if not (config.offload_activations and chosen and torch.is_grad_enabled()):
             try:

@@ -51,5 +51,8 @@ class MemoryConfig:
         >>> sorted(MemoryConfig(recompute=("norm",), layers=(1,)).of_layer(1))
         ['norm']
         """
-        is_chosen = self.layers is None or index in self.layers
-        return frozenset(self.recompute) if is_chosen else frozenset()
+        return frozenset(self.recompute) if self.covers(index) else frozenset()
+
+    def covers(self, index: int | None) -> bool:
+        """Whether the settings hold for trunk layer `index`, or with None outside the trunk."""
+        return self.layers is None or index in self.layers

@@ -39,9 +39,12 @@ class OffloadedAdamW(FlatAdamW):
         self.incoming.wait_stream(self.outgoing)
         self.incoming.wait_stream(current)
         names = ("weights_N", "exp_avg_N", "exp_avg_sq_N")
+        left: list[torch.cuda.Event] = []
         for number, start in enumerate(range(0, group.grad_N.numel(), PART)):
             part = slice(start, start + PART)
             parts = {name: getattr(group, name)[part] for name in names}
+            if number >= 2:  # no more than two parts on the device
+                self.incoming.wait_event(left[number - 2])
             with torch.cuda.stream(self.incoming):
                 near = {n: t.to("cuda", non_blocking=True) for n, t in parts.items()}
             current.wait_stream(self.incoming)
@@ -59,11 +62,11 @@ class OffloadedAdamW(FlatAdamW):
                 for name, tensor in near.items():
                     if not parts[name].is_cuda:
                         parts[name].copy_(tensor, non_blocking=True)
-                        tensor.record_stream(self.outgoing)
+            left.append(torch.cuda.Event())
+            left[-1].record(self.outgoing)
             for tensor in near.values():
                 tensor.record_stream(current)
-            if number >= 1:  # no more than two parts on the device
-                self.incoming.wait_stream(self.outgoing)
+                tensor.record_stream(self.outgoing)
         current.wait_stream(self.outgoing)
 
 

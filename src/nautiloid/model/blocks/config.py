@@ -65,6 +65,19 @@ class Flops:
         return Flops(self.fixed + other.fixed, self.per_context + other.per_context)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What the forward of a block leaves for its backward, in training on a GPU in bfloat16.
+
+    Args:
+        size: Bytes.
+        part: What recomputation calls it; empty when it is always kept.
+    """
+
+    size: float
+    part: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BlockConfig(Open):
     """Sizes of one block type; the module of the same folder's `block.py` is built from it."""
@@ -84,6 +97,14 @@ class BlockConfig(Open):
     def flops(self, d: int) -> Flops:
         """Forward FLOPs a token, matrix products and the scan (specs/architecture 9.3)."""
         raise TypeError(f"{type(self).__name__} does not define flops")
+
+    def kept(self, d: int, tokens: int) -> list[Kept]:
+        """What the mixer's backward finds of a micro-batch, without its normalised input [T, d]."""
+        return []
+
+    def work(self, d: int, tokens: int) -> float:
+        """Bytes of the largest temporary memory of the mixer's backward."""
+        return 0.0
 
 
 block = BlockConfig.registry

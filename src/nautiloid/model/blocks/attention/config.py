@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nautiloid.model.blocks.config import BlockConfig, Flops, StateSpec, TensorSpec, block, require
+from nautiloid.model.blocks.config import (
+    BlockConfig,
+    Flops,
+    Kept,
+    StateSpec,
+    TensorSpec,
+    block,
+    require,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +98,12 @@ class AttentionConfig(BlockConfig):
         """Projections 2 d hd (2Q + 2KV), scores 4 Q hd L at context L."""
         rows = sum(self.segments.values()) + self.segments["q"]
         return Flops(2 * d * rows, 4 * self.segments["q"])
+
+    def kept(self, d: int, tokens: int) -> list[Kept]:
+        """Queries, keys, values, outputs and their log sums."""
+        rows = sum(self.segments.values())
+        return [Kept(tokens * (2 * rows + 2 * self.segments["q"] + 4 * self.num_attention_heads))]
+
+    def work(self, d: int, tokens: int) -> float:
+        """Gradients of queries, keys, values and outputs; those of the queries in float32 too."""
+        return tokens * (4 * sum(self.segments.values()) + 6 * self.segments["q"])

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from nautiloid.model.blocks.config import (
     BlockConfig,
     Flops,
+    Kept,
     Placement,
     StateSpec,
     TensorSpec,
@@ -122,3 +123,18 @@ class MambaConfig(BlockConfig):
         projections = 2 * d * rows + 2 * self.inner * d
         conv = 2 * self.conv_kernel * self.conv_channels
         return Flops(projections + conv + 7 * self.inner * self.ssm_state_size)
+
+    def kept(self, d: int, tokens: int) -> list[Kept]:
+        """Projected rows, convolution output, step sizes, scan output, gated norm."""
+        rows = sum(self.segments.values())
+        always = 2 * rows + 4 * self.mamba_num_heads + 2 * self.inner + 4 * self.n_groups
+        return [
+            Kept(tokens * always),
+            Kept(tokens * 2 * self.conv_channels, "conv"),
+            Kept(tokens * 2 * self.inner, "norm"),
+        ]
+
+    def work(self, d: int, tokens: int) -> float:
+        """Gradients of the projected rows, of the scan's output and of its input."""
+        rows = sum(self.segments.values())
+        return tokens * 2 * (rows + self.inner + self.conv_channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from nautiloid.model.blocks.config import BlockConfig, Flops, TensorSpec, block, require
+from nautiloid.model.blocks.config import BlockConfig, Flops, Kept, TensorSpec, block, require
 
 Activation = Literal["relu2", "silu"]
 
@@ -50,3 +50,12 @@ class MLPConfig(BlockConfig):
     def flops(self, d: int) -> Flops:
         """4 d ff, or 6 d ff when gated."""
         return Flops((6 if self.is_gated else 4) * d * self.intermediate_size)
+
+    def kept(self, d: int, tokens: int) -> list[Kept]:
+        """Before (and gate) and after the activation."""
+        one = tokens * 2 * self.intermediate_size
+        return [Kept(one * (2 if self.is_gated else 1)), Kept(one, "activation")]
+
+    def work(self, d: int, tokens: int) -> float:
+        """Gradients on both sides of the activation."""
+        return tokens * 2 * self.intermediate_size * (3 if self.is_gated else 2)

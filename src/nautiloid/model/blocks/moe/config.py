@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from nautiloid.model.blocks.config import BlockConfig, Flops, TensorSpec, block, require
+from nautiloid.model.blocks.config import BlockConfig, Flops, Kept, TensorSpec, block, require
 from nautiloid.model.blocks.mlp.config import Activation, mlp_tensors
 
 
@@ -118,3 +118,28 @@ class MoEConfig(BlockConfig):
         shared = per * d * self.moe_shared_expert_intermediate_size
         latent = 4 * d * l if self.moe_latent_size else 0
         return Flops(routed + shared + 2 * d * self.n_routed_experts + latent)
+
+    def rows(self, tokens: int) -> int:
+        """Rows that the assignments of so many tokens may take, each expert padded to 64."""
+        return tokens * self.num_experts_per_tok + 63 * self.n_routed_experts
+
+    def kept(self, d: int, tokens: int) -> list[Kept]:
+        """Scores, choices, what the experts' activation sees, shared expert, latent vectors."""
+        branches = 2 if self.is_gated else 1
+        found = [
+            Kept(tokens * 4 * self.n_routed_experts, "router"),
+            Kept(tokens * 24 * self.num_experts_per_tok),
+            Kept(self.rows(tokens) * 2 * self.moe_intermediate_size * branches),
+        ]
+        shared = tokens * 2 * self.moe_shared_expert_intermediate_size
+        if shared:
+            found += [Kept(shared * branches), Kept(shared, "activation")]
+        if self.moe_latent_size:
+            latent = tokens * 2 * self.moe_latent_size
+            found += [Kept(latent, "latent"), Kept(latent)]
+        return found
+
+    def work(self, d: int, tokens: int) -> float:
+        """Rows of the experts' outputs, and what lies on both sides of their activation."""
+        middle = self.moe_intermediate_size * (3 if self.is_gated else 2)
+        return self.rows(tokens) * 2 * ((self.moe_latent_size or d) + middle)

@@ -1,0 +1,90 @@
+"""Causal convolution with SiLU at Nano dims, forward and backward, against its bytes."""
+
+from __future__ import annotations
+
+import torch
+from benchmarks.gpu_rows.timing import bytes_limit_ms, limits, peer_ms, relative_error, timed
+from benchmarks.results_file import Row
+from torch.nn import functional as F
+
+from nautiloid.ops.conv import cuda, reference
+
+TOKENS, LENGTHS, CHANNELS, TAPS = 16384, [8192, 8192], 6144, 4
+# the input is the middle of in_proj's output z | x B C | dt
+PROJECTED, FIRST = 10304, 4096
+
+
+def rows() -> list[Row]:
+    """The row of the convolution."""
+    generator = torch.Generator(device="cuda").manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device="cuda", generator=generator).bfloat16()
+
+    projected, dy = normal(TOKENS, PROJECTED), normal(TOKENS, CHANNELS)
+    d_projected, out = torch.empty_like(projected), torch.empty_like(dy)
+    weight, bias = normal(CHANNELS, TAPS) * 0.5, normal(CHANNELS)
+    columns = slice(FIRST, FIRST + CHANNELS)
+    x, dx = projected[:, columns], d_projected[:, columns]
+
+    error = _error(x, weight, bias, dy)
+    forward = timed(
+        lambda: cuda.conv_forward(x, weight, bias, LENGTHS, out_TC=out, wants_last=False)
+    )
+    backward = timed(lambda: cuda.conv_backward(dy, x, weight, bias, LENGTHS, out_TC=dx))
+    both = forward.ms + backward.ms
+    # forward reads x and writes y; backward reads x and dy and writes dx
+    count = 5 * x.numel() * x.element_size()
+    least = bytes_limit_ms(count)
+    # a multiply-add a tap for the value, its gradient and the taps' gradient, the value twice
+    flops = 2 * TAPS * 4 * x.numel()
+    return [
+        Row(
+            work="conv_silu_fwdbwd_2x8192",
+            value=both / least,
+            unit="time over byte limit",
+            better="lower",
+            goal=1.5,
+            ours=both,
+            peer=_torch_ms(x, weight, bias, dy),
+            limit=f"{limits(ms=both, count_bytes=count, flops=flops)}; error {error:.1e}; "
+            f"forward {forward.ms:.3f} ms, backward {backward.ms:.3f} ms; peer is torch",
+            reps=forward.reps,
+            spread=(
+                (forward.spread[0] + backward.spread[0]) / least,
+                (forward.spread[1] + backward.spread[1]) / least,
+            ),
+        )
+    ]
+
+
+def _error(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dy: torch.Tensor) -> float:
+    """Largest relative error of outputs and gradients on two short sequences."""
+    lengths, total = [1000, 1500], 2500
+    exact = [t.detach().double().requires_grad_() for t in (x[:total], weight, bias)]
+    expected, _ = reference.conv_silu(exact[0], exact[1], exact[2], lengths)
+    seen = [t.detach().clone().requires_grad_() for t in (x[:total], weight, bias)]
+    found, _ = cuda.conv_silu(seen[0], seen[1], seen[2], lengths)
+    gradients = torch.autograd.grad(found, seen, dy[:total])
+    exact_gradients = torch.autograd.grad(expected, exact, dy[:total].double())
+    pairs = zip((found, *gradients), (expected, *exact_gradients), strict=True)
+    return max(relative_error(a, b) for a, b in pairs)
+
+
+def _torch_ms(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dy: torch.Tensor
+) -> float | None:
+    """The same by torch's convolution and SiLU."""
+    inputs = [
+        x.unflatten(0, (2, -1)).transpose(1, 2).contiguous().requires_grad_(),
+        weight.detach().requires_grad_(),
+        bias.detach().requires_grad_(),
+    ]
+    dy_BCT = dy.unflatten(0, (2, -1)).transpose(1, 2).contiguous()
+
+    def run() -> None:
+        data, w, b = inputs
+        y = F.silu(F.conv1d(data, w[:, None], b, padding=TAPS - 1, groups=CHANNELS))
+        torch.autograd.grad(y[..., : dy_BCT.shape[2]], inputs, dy_BCT)
+
+    return peer_ms(run)

@@ -1,0 +1,74 @@
+"""Timing of kernels on a GPU by its own clock, with cold caches."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# measured ceilings of an H200: bfloat16 products of 8192^3 random numbers, bytes of a device copy
+PEAK_FLOPS = 793e12
+PEAK_BYTES_S = 4.24e12
+# more than the L2 cache of any Hopper GPU
+FLUSH_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Milliseconds of one call."""
+
+    ms: float
+    spread: tuple[float, float]
+    reps: int
+
+
+@functools.cache
+def _flush_buffer() -> Tensor:
+    return torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+
+
+def timed(call: Callable[[], object], *, reps: int = 20, warm: int = 3) -> Timed:
+    """Median over calls, each after other data went through the cache."""
+    for _ in range(warm):
+        call()
+    marks = [
+        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+        for _ in range(reps)
+    ]
+    for start, stop in marks:
+        _flush_buffer().zero_()
+        start.record()
+        call()
+        stop.record()
+    torch.cuda.synchronize()
+    times = [start.elapsed_time(stop) for start, stop in marks]
+    return Timed(statistics.median(times), (min(times), max(times)), reps)
+
+
+def peer_ms(call: Callable[[], object], *, reps: int = 5) -> float | None:
+    """Milliseconds of another implementation; None where it is not installed or refuses."""
+    try:
+        return timed(call, reps=reps, warm=2).ms
+    except Exception:
+        return None
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Norm of the difference over the norm; NaN passes no bound."""
+    found, expected = found.double(), expected.double()
+    return float((found - expected).norm() / expected.norm())
+
+
+def bytes_limit_ms(count: float) -> float:
+    """Milliseconds of moving bytes at the copy rate."""
+    return count / PEAK_BYTES_S * 1e3
+
+
+def limits(*, ms: float, count_bytes: float, flops: float) -> str:
+    """Both limits and the shares reached, as text."""
+    by_bytes, by_flops = bytes_limit_ms(count_bytes), flops / PEAK_FLOPS * 1e3
+    return f"bytes {by_bytes:.3f} ms ({by_bytes / ms:.0%}), FLOPs {by_flops:.3f} ms ({by_flops / ms:.0%})"

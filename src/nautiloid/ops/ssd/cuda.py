@@ -40,12 +40,14 @@ class Sizes:
 
     @classmethod
     def of(cls, x_THP: Tensor, B_TGN: Tensor) -> Sizes:
+        """Sizes of a scan of these tensors."""
         H, P = x_THP.shape[1:]
         G, N = B_TGN.shape[1:]
         return cls(H, P, N, H // G)
 
     @property
     def groups(self) -> int:
+        """G."""
         return self.H // self.HEADS
 
     def blocks(self, widest: int) -> dict[str, int]:
@@ -69,12 +71,14 @@ class Steps:
 
     @property
     def constants(self) -> dict[str, bool]:
+        """What the kernels are compiled for."""
         return {"IS_RAW": self.bias_H is not None, "IS_CLAMPED": self.limit != NO_LIMIT}
 
 
 def _row_strides(*tensors: Tensor) -> list[int]:
     for v in tensors:
-        assert v.stride(-1) == 1 and (v.dim() == 2 or v.stride(1) == v.shape[2]), v.stride()
+        assert v.stride(-1) == 1, v.stride()
+        assert v.dim() == 2 or v.stride(1) == v.shape[2], v.stride()
     return [v.stride(0) for v in tensors]
 
 
@@ -179,9 +183,7 @@ def scan_forward(
 ) -> tuple[Tensor, Tensor]:
     """y_THP (written to `y_THP` where given) and the final states SHPN, float32."""
     sizes = Sizes.of(x_THP, B_TGN)
-    launch = tuned(
-        "ssd_scan", chunk=64, widest=64, programs=256, num_warps=4, STAGES=2
-    )
+    launch = tuned("ssd_scan", chunk=64, widest=64, programs=256, num_warps=4, STAGES=2)
     chunk = launch.pop("chunk")
     blocks = sizes.blocks(launch.pop("widest"))
     columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
@@ -241,7 +243,9 @@ def scan_backward(
         segments = cut(lengths, chunk, max(1, most // 4), x_THP.device)
     slabs = segments.slabs(most)
     borders = None
-    d_initial = None if initial_SHPN is None else torch.empty_like(initial_SHPN, dtype=torch.float32)
+    d_initial = (
+        None if initial_SHPN is None else torch.empty_like(initial_SHPN, dtype=torch.float32)
+    )
     x, dy = (_tiles(v, chunk, blocks["BP"]) for v in (x_THP, dy_THP))
     B, C = (_tiles(v, chunk, blocks["BN"]) for v in (B_TGN, C_TGN))
     forward = (x, B, initial_SHPN)
@@ -311,7 +315,12 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, dt, A, B, C, D, initial = ctx.saved_tensors
         dy = torch.zeros_like(x) if dy is None else dy.contiguous()
-        outputs = (torch.empty_like(x), torch.empty_like(dt), torch.empty_like(B), torch.empty_like(C))
+        outputs = (
+            torch.empty_like(x),
+            torch.empty_like(dt),
+            torch.empty_like(B),
+            torch.empty_like(C),
+        )
         d_final = None if d_final is None else d_final.contiguous()
         dA, dD, _, d_initial = scan_backward(
             dy, x, dt, A, B, C, D, ctx.lengths, initial, d_final, outputs=outputs

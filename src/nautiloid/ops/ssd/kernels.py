@@ -88,6 +88,7 @@ def step_sizes(
 
 @triton.jit
 def row_mask(rows, left, cols, LIMIT: tl.constexpr, WIDTH: tl.constexpr):
+    """Which entries of a tile lie within the sequence and the width."""
     mask = (rows < left)[:, None]
     if LIMIT != WIDTH:
         mask = mask & (cols < LIMIT)[None, :]
@@ -110,9 +111,7 @@ def load_rows(
 
 
 @triton.jit
-def load_state(
-    source, row, part, column, N: tl.constexpr, BLOCK: tl.constexpr, BP: tl.constexpr
-):
+def load_state(source, row, part, column, N: tl.constexpr, BLOCK: tl.constexpr, BP: tl.constexpr):
     """Block `part` [BLOCK, BP] of a stored state [N, P]; the axes as in `load_rows`."""
     if N % BLOCK == 0:
         return source.load([row * N + part * BLOCK, column])
@@ -317,10 +316,9 @@ def carry_states(
         if not WANTS_CHUNKS:
             tl.store(d_border + at * (P * N) + tile, state, mask=tile_mask)
             tl.store(border_decay + at_back, total)
-        elif WANTS_D_INITIAL:
-            if place == 0:
-                base = (sequence.to(tl.int64) * H + h) * (P * N)
-                tl.store(d_initial + base + tile, state, mask=tile_mask)
+        elif WANTS_D_INITIAL and place == 0:
+            base = (sequence.to(tl.int64) * H + h) * (P * N)
+            tl.store(d_initial + base + tile, state, mask=tile_mask)
 
 
 @triton.jit

@@ -69,7 +69,9 @@ def _cut(lengths: tuple[int, ...], chunk: int, longest: int, device: torch.devic
         for place in range(places):
             # even shares, so that no program gets a short rest
             first, last = chunks * place // places, chunks * (place + 1) // places
-            rows.append((firsts[-1], last - first, start + first * chunk, start + n, s, place, places))
+            rows.append(
+                (firsts[-1], last - first, start + first * chunk, start + n, s, place, places)
+            )
             firsts.append(firsts[-1] + last - first)
         start += n
     table = to_device(torch.tensor(rows, dtype=torch.int32).view(-1, 7), device, torch.int32)

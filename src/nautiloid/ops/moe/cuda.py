@@ -40,11 +40,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Output [T, L] and, with `keep`, what the activation was computed from."""
     is_relu2 = activation == "relu2"
-    xs = spread(x, layout, zero_weights=True)
-    g = None
+    xs = g = None
     if gate is None and is_relu2 and products.fits_hopper(x, *up.shape[1:]):
-        a, h = products.up_relu2(xs, up, layout, keep=keep)
+        a, h = products.up_relu2(x, up, layout, keep=keep)
     else:
+        xs = spread(x, layout)
         h = products.rows_product(xs, up, layout, is_nt=True)
         if gate is not None:
             g = products.rows_product(xs, gate, layout, is_nt=True)
@@ -72,7 +72,7 @@ class _Experts(torch.autograd.Function):
         if keep:
             ctx.rows, ctx.activation, ctx.dtype = layout.rows, activation, weights.dtype
             ctx.into = main_grad(up), main_grad(down), main_grad(gate)
-            ctx.save_for_backward(x, h, g, up, down, gate, *layout[:6])
+            ctx.save_for_backward(x, h, g, up, down, gate, *layout[:-1])
         return out
 
     @staticmethod

@@ -58,8 +58,6 @@ def _scores(logits, scores, t, experts, is_softmax):
 def _route(p):
     a = carray(p, 15)
     tokens, width, experts, top_k = a[7], a[8], a[9], a[10]
-    x = carray(floats(a[0]), (tokens, width))
-    weight = carray(floats(a[1]), (experts, width))
     bias = carray(floats(a[2]), experts)
     logits = carray(floats(a[3]), (tokens, experts))
     scores = carray(floats(a[4]), (tokens, experts))
@@ -68,7 +66,9 @@ def _route(p):
     is_softmax, is_normed, scaling = a[11], a[12], real(a[13])
     rows = carray(integers(a[14]), tokens)
     first, last = share((experts + 3) // 4, thread(), team())
-    rows_product(weight, 4 * first, min(4 * last, experts), x, rows, 0, tokens, logits)
+    rows_product(
+        a[1], width, 4 * first, min(4 * last, experts), a[0], rows, 0, tokens, a[3], experts
+    )
     barrier()
     first, last = share(tokens, thread(), team())
     for t in range(first, last):
@@ -125,11 +125,8 @@ def _experts(p):
     a = carray(p, 18)
     tokens, top_k, experts, narrow, wide = a[12], a[13], a[14], a[15], a[16]
     count = tokens * top_k
-    x = carray(floats(a[0]), (tokens, narrow))
     chosen = carray(integers(a[1]), count)
     weights = carray(floats(a[2]), count)
-    up = carray(floats(a[3]), (experts, wide, narrow))
-    down = carray(floats(a[4]), (experts, narrow, wide))
     h = carray(floats(a[6]), (count, wide))
     g = carray(floats(a[7]), (count, wide))
     y = carray(floats(a[8]), (count, narrow))
@@ -172,10 +169,10 @@ def _experts(p):
         begin = (unit % blocks) * BLOCK
         end = min(begin + BLOCK, wide)
         i, j = starts[e], starts[e + 1]
-        rows_product(up[e], begin, end, x, token, i, j, h)
+        matrix = 4 * e * wide * narrow
+        rows_product(a[3] + matrix, narrow, begin, end, a[0], token, i, j, a[6], wide)
         if has_gate:
-            gate = carray(floats(a[5]), (experts, wide, narrow))
-            rows_product(gate[e], begin, end, x, token, i, j, g)
+            rows_product(a[5] + matrix, narrow, begin, end, a[0], token, i, j, a[7], wide)
         for at in range(i, j):
             w = sorted_weights[at]
             for m in range(begin, end):
@@ -194,7 +191,10 @@ def _experts(p):
         e = used[1 + unit // blocks]
         begin = (unit % blocks) * BLOCK
         end = min(begin + BLOCK, narrow)
-        rows_product(down[e], begin, end, h, itself, starts[e], starts[e + 1], y)
+        rows_product(
+            a[4] + 4 * e * wide * narrow, wide, begin, end, a[6], itself,
+            starts[e], starts[e + 1], a[8], narrow,
+        )  # fmt: skip
     barrier()
     first, last = share(tokens, thread(), team())
     for t in range(first, last):

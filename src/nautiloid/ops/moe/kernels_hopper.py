@@ -17,6 +17,7 @@ Suffixes: R rows of the padded layout, N columns out, K inner dim, P x Q shape o
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
+    async_copy,
     fence_async_shared,
     mbarrier,
     tma,
@@ -58,17 +59,27 @@ def _expect(bar, is_half, is_tail, TAIL: gl.constexpr):
 def _multiply(
     a,
     b,
+    out,
     full,
     empty,
+    h_bar,
+    h_desc,
+    h_row,
+    h_col,
     it,
     steps,
     PART: gl.constexpr,
     BN: gl.constexpr,
     IS_NT: gl.constexpr,
     IS_TA: gl.constexpr,
+    HAS_H: gl.constexpr,
+    IS_GATHER: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    """Sum of [64, 64] x [64, BN] products over `steps` stages; one product stays in flight."""
+    """Sum of [64, 64] x [64, BN] products over `steps` stages; one product stays in flight.
+
+    With HAS_H the output buffer is filled with h meanwhile, once its last stores have left it.
+    """
     layout: gl.constexpr = gl.NVMMADistributedLayout(
         version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BN, 16]
     )
@@ -80,6 +91,8 @@ def _multiply(
     for k in range(steps):
         s = it % STAGES
         mbarrier.wait(full.index(s), (it // STAGES) & 1)
+        if IS_GATHER:
+            fence_async_shared()
         x = a.index(s * 2 + PART)
         if IS_TA:
             x = x.permute([1, 0])
@@ -89,6 +102,14 @@ def _multiply(
         acc = warpgroup_mma(x, y, acc, is_async=True)
         acc = warpgroup_mma_wait(1, deps=[acc])
         mbarrier.arrive(empty.index((it + STAGES - 1) % STAGES), pred=k > 0)
+        if HAS_H:  # noqa: SIM102 - known when compiling, unlike what follows
+            if k == gl.minimum(steps - 1, 3):
+                tma.store_wait(0)
+                mbarrier.expect(h_bar, BN * 128)
+                for j in gl.static_range(BN // 64):
+                    tma.async_copy_global_to_shared(
+                        h_desc, [h_row, h_col + j * 64], h_bar, out.index(PART * 4 + j)
+                    )
         it += 1
     acc = warpgroup_mma_wait(0, deps=[acc])
     mbarrier.arrive(empty.index((it + STAGES - 1) % STAGES), pred=steps > 0)
@@ -147,34 +168,22 @@ def _columns(x, J: gl.constexpr):
 
 @gluon.jit
 def _finish_backward(
-    acc,
-    out,
-    c_desc,
-    d_desc,
-    w,
-    h_ptr,
-    dp_ptr,
-    row,
-    col,
-    N,
-    PART: gl.constexpr,
-    BN: gl.constexpr,
+    acc, out, c_desc, d_desc, w, dp_ptr, row, col, PART: gl.constexpr, BN: gl.constexpr
 ):
-    """RELU2_BACKWARD of one tile, 64 columns at a time; h is read again where registers are short."""
+    """RELU2_BACKWARD of one tile, 64 columns at a time; h waits in the output buffer."""
     layout: gl.constexpr = gl.NVMMADistributedLayout(
         version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, 64, 16]
     )
-    r = gl.arange(0, 64, gl.SliceLayout(1, layout))
-    c = gl.arange(0, 64, gl.SliceLayout(0, layout))
-    where = h_ptr + r[:, None] * N + c[None, :]
     w = gl.convert_layout(w, gl.SliceLayout(1, layout))
     dp = gl.zeros([64], gl.float32, gl.SliceLayout(1, layout))
-    tma.store_wait(0)
+    acts = ()
     for j in gl.static_range(BN // 64):
-        p = gl.maximum(gl.load(where + j * 64).to(gl.float32), 0.0)
+        box = out.index(PART * 4 + j)
+        p = gl.maximum(box.load(layout).to(gl.float32), 0.0)
         da = _columns(acc, j)
         dp += gl.sum(da * p * p, 1)
-        out.index(PART * 4 + j).store((da * p * (2.0 * w)[:, None]).to(out.dtype))
+        acts = acts + ((p * p * w[:, None]).to(out.dtype),)  # noqa: RUF005 - no starred tuples
+        box.store((da * p * (2.0 * w)[:, None]).to(out.dtype))
     gl.store(dp_ptr, gl.convert_layout(dp, dp_ptr.type.layout))
     fence_async_shared()
     gl.thread_barrier()
@@ -182,51 +191,11 @@ def _finish_backward(
         tma.async_copy_shared_to_global(c_desc, [row, col + j * 64], out.index(PART * 4 + j))
     tma.store_wait(0)
     for j in gl.static_range(BN // 64):
-        p = gl.maximum(gl.load(where + j * 64).to(gl.float32), 0.0)
-        out.index(PART * 4 + j).store((p * p * w[:, None]).to(out.dtype))
+        out.index(PART * 4 + j).store(acts[j])
     fence_async_shared()
     gl.thread_barrier()
     for j in gl.static_range(BN // 64):
         tma.async_copy_shared_to_global(d_desc, [row, col + j * 64], out.index(PART * 4 + j))
-
-
-@gluon.jit
-def _finish_rows(
-    acc,
-    out,
-    c_desc,
-    d_desc,
-    w_ptr,
-    h_ptr,
-    dp_ptr,
-    row,
-    n,
-    N,
-    rows,
-    PART: gl.constexpr,
-    BN: gl.constexpr,
-    KIND: gl.constexpr,
-):
-    """Activation, routing weight and stores of one tile."""
-    col = n * 256
-    if KIND == PLAIN:
-        _put(out, c_desc, acc.to(out.dtype), row, col, PART, BN)
-    else:
-        layout: gl.constexpr = acc.type.layout
-        r = row + gl.arange(0, 64, gl.SliceLayout(1, layout))
-        w = gl.load(w_ptr + r)
-        if KIND == RELU2_BACKWARD:
-            _finish_backward(
-                acc, out, c_desc, d_desc, w, h_ptr + row.to(gl.int64) * N + col,
-                dp_ptr + n * rows + r, row, col, N, PART, BN
-            )  # fmt: skip
-        else:
-            # the backward pass sees the rounded h, so the forward pass uses it too
-            h = acc.to(out.dtype)
-            if KIND == RELU2_SAVE:
-                _put(out, d_desc, h, row, col, PART, BN)
-            p = gl.maximum(h.to(gl.float32), 0.0)
-            _put(out, c_desc, (p * p * w[:, None]).to(out.dtype), row, col, PART, BN)
 
 
 @gluon.jit
@@ -236,26 +205,51 @@ def _rows_tile(
     out,
     full,
     empty,
+    h_bar,
     c_desc,
     d_desc,
+    h_desc,
     w_ptr,
-    h_ptr,
     dp_ptr,
     row,
     n,
-    N,
     rows,
     it,
+    done,
     steps,
     PART: gl.constexpr,
     BN: gl.constexpr,
     IS_NT: gl.constexpr,
     KIND: gl.constexpr,
+    IS_GATHER: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    acc, it = _multiply(a, b, full, empty, it, steps, PART, BN, IS_NT, False, STAGES)
-    _finish_rows(acc, out, c_desc, d_desc, w_ptr, h_ptr, dp_ptr, row, n, N, rows, PART, BN, KIND)
-    return it
+    """Product, activation, routing weight and stores of one tile."""
+    col = n * 256
+    layout: gl.constexpr = gl.NVMMADistributedLayout(
+        version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BN, 16]
+    )
+    r = row + gl.arange(0, 64, gl.SliceLayout(1, layout))
+    w = gl.zeros([64], gl.float32, gl.SliceLayout(1, layout))
+    if KIND != PLAIN:
+        w = gl.load(w_ptr + r)
+    acc, it = _multiply(
+        a, b, out, full, empty, h_bar, h_desc, row, col, it, steps, PART, BN, IS_NT, False,
+        KIND == RELU2_BACKWARD, IS_GATHER, STAGES
+    )  # fmt: skip
+    if KIND == PLAIN:
+        _put(out, c_desc, acc.to(out.dtype), row, col, PART, BN)
+    elif KIND == RELU2_BACKWARD:
+        mbarrier.wait(h_bar, done & 1)
+        _finish_backward(acc, out, c_desc, d_desc, w, dp_ptr + n * rows + r, row, col, PART, BN)
+    else:
+        # the backward pass sees the rounded h, so the forward pass uses it too
+        h = acc.to(out.dtype)
+        if KIND == RELU2_SAVE:
+            _put(out, d_desc, h, row, col, PART, BN)
+        p = gl.maximum(h.to(gl.float32), 0.0)
+        _put(out, c_desc, (p * p * w[:, None]).to(out.dtype), row, col, PART, BN)
+    return it, done + 1
 
 
 @gluon.jit
@@ -265,14 +259,14 @@ def _compute_rows(
     out,
     full,
     empty,
+    h_bars,
     c_desc,
     d_desc,
+    h_desc,
     w_ptr,
-    h_ptr,
     dp_ptr,
     table,
     count,
-    N,
     K,
     n_tiles,
     rows,
@@ -280,34 +274,46 @@ def _compute_rows(
     IS_NT: gl.constexpr,
     TAIL: gl.constexpr,
     KIND: gl.constexpr,
+    IS_GATHER: gl.constexpr,
     STAGES: gl.constexpr,
     GROUP: gl.constexpr,
 ):
     blocks = gl.load(count)
+    tiles = blocks * n_tiles
     steps = gl.cdiv(K, 64)
+    h_bar = h_bars.index(PART)
     it = 0
-    for t in range(gl.program_id(0), blocks * n_tiles, gl.num_programs(0)):
-        row, _expert, is_half, n = _tile(t, table, blocks, n_tiles, GROUP)
+    done = 0
+    row, _e, is_half, n = _tile(
+        gl.minimum(gl.program_id(0), tiles - 1), table, blocks, n_tiles, GROUP
+    )
+    for t in range(gl.program_id(0), tiles, gl.num_programs(0)):
+        # the next tile's place is read while this one multiplies
+        later = gl.minimum(t + gl.num_programs(0), tiles - 1)
+        next_row, _e, next_half, next_n = _tile(later, table, blocks, n_tiles, GROUP)
         row += PART * 64
         if (PART == 1) & is_half:
             it = _skip(full, empty, it, steps, STAGES)
         else:
             if TAIL == 256:
-                it = _rows_tile(
-                    a, b, out, full, empty, c_desc, d_desc, w_ptr, h_ptr, dp_ptr, row, n, N, rows,
-                    it, steps, PART, 256, IS_NT, KIND, STAGES
+                it, done = _rows_tile(
+                    a, b, out, full, empty, h_bar, c_desc, d_desc, h_desc, w_ptr, dp_ptr, row, n,
+                    rows, it, done, steps, PART, 256, IS_NT, KIND, IS_GATHER, STAGES
                 )  # fmt: skip
             else:
                 if n == n_tiles - 1:
-                    it = _rows_tile(
-                        a, b, out, full, empty, c_desc, d_desc, w_ptr, h_ptr, dp_ptr, row, n, N,
-                        rows, it, steps, PART, TAIL, IS_NT, KIND, STAGES
+                    it, done = _rows_tile(
+                        a, b, out, full, empty, h_bar, c_desc, d_desc, h_desc, w_ptr, dp_ptr, row,
+                        n, rows, it, done, steps, PART, TAIL, IS_NT, KIND, IS_GATHER, STAGES
                     )  # fmt: skip
                 else:
-                    it = _rows_tile(
-                        a, b, out, full, empty, c_desc, d_desc, w_ptr, h_ptr, dp_ptr, row, n, N,
-                        rows, it, steps, PART, 256, IS_NT, KIND, STAGES
+                    it, done = _rows_tile(
+                        a, b, out, full, empty, h_bar, c_desc, d_desc, h_desc, w_ptr, dp_ptr, row,
+                        n, rows, it, done, steps, PART, 256, IS_NT, KIND, IS_GATHER, STAGES
                     )  # fmt: skip
+        row = next_row
+        is_half = next_half
+        n = next_n
     tma.store_wait(0)
 
 
@@ -366,19 +372,74 @@ def _load_rows(
 
 
 @gluon.jit
-def _buffers(dtype: gl.constexpr, STAGES: gl.constexpr):
-    """Boxes of both operands and of the output, and the barriers of the stages."""
+def _gather_rows(
+    a,
+    b,
+    full,
+    empty,
+    x_ptr,
+    b_desc,
+    token_ptr,
+    table,
+    count,
+    K,
+    x_stride,
+    n_tiles,
+    expert_rows,
+    TAIL: gl.constexpr,
+    STAGES: gl.constexpr,
+    GROUP: gl.constexpr,
+):
+    """As `_load_rows`, but a row comes from the token that token_ptr names for it."""
+    layout: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
+    c = gl.arange(0, 64, gl.SliceLayout(0, layout))
+    r = gl.arange(0, 64, gl.SliceLayout(1, layout))
+    blocks = gl.load(count)
+    it = 0
+    for t in range(gl.program_id(0), blocks * n_tiles, gl.num_programs(0)):
+        row, expert, is_half, n = _tile(t, table, blocks, n_tiles, GROUP)
+        is_tail = (n == n_tiles - 1) & (TAIL < 256)
+        base = expert * expert_rows
+        top = gl.load(token_ptr + row + r).to(gl.int64)
+        low = gl.load(token_ptr + gl.where(is_half, row, row + 64) + r).to(gl.int64)
+        top_ptr = x_ptr + top[:, None] * x_stride + c[None, :]
+        low_ptr = x_ptr + low[:, None] * x_stride + c[None, :]
+        for k in range(0, K, 64):
+            s = it % STAGES
+            mbarrier.wait(empty.index(s), ((it // STAGES) & 1) ^ 1)
+            bar = full.index(s)
+            mbarrier.expect(bar, 4 * 8192, pred=is_tail == 0)
+            if TAIL < 256:
+                mbarrier.expect(bar, TAIL * 128, pred=is_tail == 1)
+            for j in gl.static_range(4):
+                is_wanted = (is_tail == 0) | (j * 64 < TAIL)
+                tma.async_copy_global_to_shared(
+                    b_desc, [base + n * 256 + j * 64, k], bar, b.index(s * 4 + j), pred=is_wanted
+                )
+            async_copy.async_copy_global_to_shared(a.index(s * 2), top_ptr + k)
+            async_copy.async_copy_global_to_shared(a.index(s * 2 + 1), low_ptr + k)
+            async_copy.mbarrier_arrive(bar, increment_count=False)
+            it += 1
+
+
+@gluon.jit
+def _buffers(dtype: gl.constexpr, IS_GATHER: gl.constexpr, STAGES: gl.constexpr):
+    """Boxes of both operands and of the output, the barriers of the stages, those of h."""
     box: gl.constexpr = gl.NVMMASharedLayout(128, 16, 2)
     a = gl.allocate_shared_memory(dtype, [STAGES * 2, 64, 64], box)
     b = gl.allocate_shared_memory(dtype, [STAGES * 4, 64, 64], box)
     out = gl.allocate_shared_memory(dtype, [8, 64, 64], box)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    h_bars = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(STAGES):
-        mbarrier.init(full.index(i), count=1)
+        # a gathering warpgroup arrives with each of its threads
+        mbarrier.init(full.index(i), count=129 if IS_GATHER else 1)
         mbarrier.init(empty.index(i), count=2)
+    for i in gl.static_range(2):
+        mbarrier.init(h_bars.index(i), count=1)
     fence_async_shared()
-    return a, b, out, full, empty
+    return a, b, out, full, empty, h_bars
 
 
 @gluon.jit
@@ -387,23 +448,28 @@ def rows_kernel(
     b_desc,
     c_desc,
     d_desc,
+    h_desc,
     w_ptr,
-    h_ptr,
     dp_ptr,
+    x_ptr,
+    token_ptr,
     table,
     count,
-    N,
     K,
+    x_stride,
     n_tiles,
     expert_rows,
     rows,
     IS_NT: gl.constexpr,
     TAIL: gl.constexpr,
     KIND: gl.constexpr,
+    IS_GATHER: gl.constexpr,
     STAGES: gl.constexpr,
     GROUP: gl.constexpr,
 ):
     """Rows [R, K] times the weight of their expert, [N, K] (IS_NT) or [K, N], to [R, N].
+
+    The rows are those of a_desc or, with IS_GATHER, rows of x picked by token_ptr [R].
 
     KIND picks what happens to a tile h = a W before it is stored:
     PLAIN: c = h. RELU2: c = w relu(h)^2. RELU2_SAVE: the same and d = h.
@@ -416,34 +482,67 @@ def rows_kernel(
         expert_rows: Rows of one expert in b_desc's two-dimensional view of the weights.
         rows: R, the stride of dp.
     """
-    a, b, out, full, empty = _buffers(a_desc.dtype, STAGES)
-    gl.warp_specialize(
-        [
-            (
-                _compute_rows,
+    a, b, out, full, empty, h_bars = _buffers(b_desc.dtype, IS_GATHER, STAGES)
+    if IS_GATHER:
+        gl.warp_specialize(
+            [
                 (
-                    a, b, out, full, empty, c_desc, d_desc, w_ptr, h_ptr, dp_ptr, table, count, N, K,
-                    n_tiles, rows, 0, IS_NT, TAIL, KIND, STAGES, GROUP
+                    _compute_rows,
+                    (
+                        a, b, out, full, empty, h_bars, c_desc, d_desc, h_desc, w_ptr, dp_ptr,
+                        table, count, K, n_tiles, rows, 0, IS_NT, TAIL, KIND, IS_GATHER, STAGES,
+                        GROUP
+                    ),
                 ),
-            ),
-            (
-                _compute_rows,
                 (
-                    a, b, out, full, empty, c_desc, d_desc, w_ptr, h_ptr, dp_ptr, table, count, N, K,
-                    n_tiles, rows, 1, IS_NT, TAIL, KIND, STAGES, GROUP
+                    _compute_rows,
+                    (
+                        a, b, out, full, empty, h_bars, c_desc, d_desc, h_desc, w_ptr, dp_ptr,
+                        table, count, K, n_tiles, rows, 1, IS_NT, TAIL, KIND, IS_GATHER, STAGES,
+                        GROUP
+                    ),
                 ),
-            ),
-            (
-                _load_rows,
                 (
-                    a, b, full, empty, a_desc, b_desc, table, count, K, n_tiles, expert_rows, IS_NT,
-                    TAIL, STAGES, GROUP
+                    _gather_rows,
+                    (
+                        a, b, full, empty, x_ptr, b_desc, token_ptr, table, count, K, x_stride,
+                        n_tiles, expert_rows, TAIL, STAGES, GROUP
+                    ),
                 ),
-            ),
-        ],
-        [4, 1],
-        [240, 24],
-    )  # fmt: skip
+            ],
+            [4, 4],
+            [216, 72],
+        )  # fmt: skip
+    else:
+        gl.warp_specialize(
+            [
+                (
+                    _compute_rows,
+                    (
+                        a, b, out, full, empty, h_bars, c_desc, d_desc, h_desc, w_ptr, dp_ptr,
+                        table, count, K, n_tiles, rows, 0, IS_NT, TAIL, KIND, IS_GATHER, STAGES,
+                        GROUP
+                    ),
+                ),
+                (
+                    _compute_rows,
+                    (
+                        a, b, out, full, empty, h_bars, c_desc, d_desc, h_desc, w_ptr, dp_ptr,
+                        table, count, K, n_tiles, rows, 1, IS_NT, TAIL, KIND, IS_GATHER, STAGES,
+                        GROUP
+                    ),
+                ),
+                (
+                    _load_rows,
+                    (
+                        a, b, full, empty, a_desc, b_desc, table, count, K, n_tiles, expert_rows,
+                        IS_NT, TAIL, STAGES, GROUP
+                    ),
+                ),
+            ],
+            [4, 1],
+            [240, 24],
+        )  # fmt: skip
 
 
 @gluon.jit
@@ -457,7 +556,8 @@ def _finish_weight(
         r = row + gl.arange(0, 64, gl.SliceLayout(1, layout))
         c = col + gl.arange(0, BN, gl.SliceLayout(0, layout))
         where = c_ptr + r.to(gl.int64)[:, None] * Q + c[None, :]
-        gl.store(where, gl.load(where) + acc)
+        inside = (c < Q)[None, :] & (r >= 0)[:, None]
+        gl.store(where, gl.load(where, inside, other=0.0) + acc, inside)
 
 
 @gluon.jit
@@ -479,7 +579,10 @@ def _weight_tile(
     KIND: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    acc, it = _multiply(a, b, full, empty, it, steps, PART, BN, False, True, STAGES)
+    acc, it = _multiply(
+        a, b, out, full, empty, full, c_desc, 0, 0, it, steps, PART, BN, False, True, False, False,
+        STAGES
+    )  # fmt: skip
     if (KIND == PLAIN) | (steps > 0):
         _finish_weight(acc, out, c_desc, c_ptr, row, col, Q, PART, BN, KIND)
     return it
@@ -517,8 +620,14 @@ def _compute_weight(
     STAGES: gl.constexpr,
 ):
     it = 0
+    expert, p, n, _s, steps, is_half = _weight_place(
+        gl.minimum(gl.program_id(0), tiles - 1), starts, p_tiles, n_tiles, P
+    )
     for t in range(gl.program_id(0), tiles, gl.num_programs(0)):
-        expert, p, n, _start, steps, is_half = _weight_place(t, starts, p_tiles, n_tiles, P)
+        later = gl.minimum(t + gl.num_programs(0), tiles - 1)
+        next_expert, next_p, next_n, _s, next_steps, next_half = _weight_place(
+            later, starts, p_tiles, n_tiles, P
+        )
         row = expert * P + p + PART * 64
         if (PART == 1) & is_half:
             it = _skip(full, empty, it, steps, STAGES)
@@ -539,6 +648,11 @@ def _compute_weight(
                         a, b, out, full, empty, c_desc, c_ptr, row, n * 256, Q, it, steps, PART,
                         256, KIND, STAGES
                     )  # fmt: skip
+        expert = next_expert
+        p = next_p
+        n = next_n
+        steps = next_steps
+        is_half = next_half
     tma.store_wait(0)
 
 
@@ -604,7 +718,7 @@ def weight_kernel(
         starts: int32 [E + 1] first padded row of each expert, and the end.
         tiles: E p_tiles n_tiles.
     """
-    a, b, out, full, empty = _buffers(a_desc.dtype, STAGES)
+    a, b, out, full, empty, _h = _buffers(a_desc.dtype, False, STAGES)
     gl.warp_specialize(
         [
             (

@@ -71,16 +71,17 @@ def table_kernel(
 
 @triton.jit
 def place_kernel(
-    experts, weights, before, starts, place, sorted_weights, A, E, BLOCK: tl.constexpr
-):
-    """place [A]: the padded row of each assignment, in stable order; its weight goes there too."""
+    experts, weights, before, starts, place, sorted_weights, sorted_tokens, A, E,
+    K: tl.constexpr, BLOCK: tl.constexpr
+):  # fmt: skip
+    """place [A]: the padded row of each assignment, in stable order; that row gets weight and token."""
     b = tl.program_id(0)
     i = tl.arange(0, BLOCK)
     a = b * BLOCK + i
     ids = tl.load(experts + a, a < A, other=-1).to(tl.int32)
     rank = tl.zeros([BLOCK], tl.int32)
-    STEP: tl.constexpr = 32
-    for first in range(0, BLOCK, STEP):
+    STEP: tl.constexpr = 64
+    for first in tl.static_range(0, BLOCK, STEP):
         j = first + tl.arange(0, STEP)
         other = tl.load(experts + b * BLOCK + j, b * BLOCK + j < A, other=-1).to(tl.int32)
         same = (ids[:, None] == other[None, :]) & (j[None, :] < i[:, None])
@@ -89,12 +90,12 @@ def place_kernel(
     row += tl.load(before + b * E + ids, a < A, other=0)
     tl.store(place + a, row, a < A)
     tl.store(sorted_weights + row, tl.load(weights + a, a < A).to(tl.float32), a < A)
+    tl.store(sorted_tokens + row, a // K, a < A)
 
 
 @triton.jit
 def spread_kernel(
-    x, place, totals, starts, sorted_weights, out, T, L, x_stride,
-    K: tl.constexpr, BLOCK: tl.constexpr, HAS_WEIGHTS: tl.constexpr
+    x, place, totals, starts, out, T, L, x_stride, K: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Row of each token to its K padded rows; programs T and above zero the padding of one expert."""
     t = tl.program_id(0)
@@ -110,8 +111,6 @@ def spread_kernel(
         first = tl.load(starts + e) + tl.load(totals + e)
         for i in range(tl.load(starts + e + 1) - first):
             row = (first + i).to(tl.int64)
-            if HAS_WEIGHTS:
-                tl.store(sorted_weights + row, 0.0)
             for col in range(0, L, BLOCK):
                 c = col + tl.arange(0, BLOCK)
                 zero = tl.zeros([BLOCK], out.dtype.element_ty)

@@ -18,19 +18,20 @@ def _order(x):
 
 
 @triton.jit
-def _best(choice, e, EP: tl.constexpr):
-    """Index of each row's largest value, the lowest index among equals."""
-    key = (_order(choice).to(tl.int64) << 32) | (EP - 1 - e).to(tl.int64)[None, :]
-    return EP - 1 - (tl.max(key, 1) & 0xFFFFFFFF).to(tl.int32)
+def _keys(choice, e, EP: tl.constexpr):
+    """int64 keys that sort by value, the lowest index first among equals; they carry the index."""
+    return (_order(choice).to(tl.int64) << 32) | (EP - 1 - e).to(tl.int64)[None, :]
 
 
 @triton.jit
-def _scores(logits, inside, IS_SIGMOID: tl.constexpr):
-    if IS_SIGMOID:
-        return tl.sigmoid(logits)
-    logits = tl.where(inside, logits, -float("inf"))
-    p = tl.exp(logits - tl.max(logits, 1)[:, None])
-    return p / tl.sum(p, 1)[:, None]
+def _index(key, EP: tl.constexpr):
+    return EP - 1 - (key & 0xFFFFFFFF).to(tl.int32)
+
+
+@triton.jit
+def _best(choice, e, EP: tl.constexpr):
+    """Index of each row's largest value, the lowest index among equals."""
+    return _index(tl.max(_keys(choice, e, EP), 1), EP)
 
 
 @triton.jit
@@ -66,7 +67,15 @@ def route_kernel(
     k = tl.arange(0, KP)
     inside = (t < T)[:, None] & (e < E)[None, :]
     where = t.to(tl.int64)[:, None] * E + e[None, :]
-    s = _scores(tl.load(logits + where, inside, other=0.0), (e < E)[None, :], IS_SIGMOID)
+    x = tl.load(logits + where, inside, other=0.0)
+    if IS_SIGMOID:
+        s = tl.sigmoid(x)
+    else:
+        x = tl.where((e < E)[None, :], x, -float("inf"))
+        top = tl.max(x, 1)
+        s = tl.exp(x - top[:, None])
+        total = tl.sum(s, 1)
+        s = s / total[:, None]
     tl.store(scores + where, s, inside)
     choice = s
     if HAS_BIAS:
@@ -74,23 +83,26 @@ def route_kernel(
     choice = tl.where((e < E)[None, :], choice, -float("inf"))
     if KEPT < GROUPS:
         choice = _drop_groups(choice, e, PER, GROUPS, KEPT, GP, EP)
-    chosen = tl.zeros([ROWS, KP], tl.int32)
-    taken = tl.zeros([ROWS, KP], tl.float32)
-    for i in tl.static_range(K):
-        if HAS_REPLAY:
-            best = tl.load(replay + t * K + i, t < T, other=0).to(tl.int32)
-        else:
-            best = _best(choice, e, EP)
-        is_best = e[None, :] == best[:, None]
-        value = tl.sum(tl.where(is_best, s, 0.0), 1)
-        if not HAS_REPLAY:
-            choice = tl.where(is_best, -float("inf"), choice)
-        chosen = tl.where((k == i)[None, :], best[:, None], chosen)
-        taken = tl.where((k == i)[None, :], value[:, None], taken)
-    if IS_NORMED:
-        taken = taken / (tl.sum(taken, 1)[:, None] + 1e-20)
     out = t.to(tl.int64)[:, None] * K + k[None, :]
     mask = (t < T)[:, None] & (k < K)[None, :]
+    if HAS_REPLAY:
+        chosen = tl.load(replay + out, mask, other=0).to(tl.int32)
+    else:
+        chosen = tl.zeros([ROWS, KP], tl.int32)
+        keys = _keys(choice, e, EP)
+        for i in tl.static_range(K):
+            best = tl.max(keys, 1)
+            chosen = tl.where((k == i)[None, :], _index(best, EP)[:, None], chosen)
+            keys = tl.where(keys == best[:, None], -0x8000000000000000, keys)
+    # the scores of the chosen come from their logits again, which beats K more sums over a row
+    taken = tl.load(logits + t.to(tl.int64)[:, None] * E + chosen, mask, other=0.0)
+    if IS_SIGMOID:
+        taken = tl.sigmoid(taken)
+    else:
+        taken = tl.exp(taken - top[:, None]) / total[:, None]
+    taken = tl.where(mask, taken, 0.0)
+    if IS_NORMED:
+        taken = taken / (tl.sum(taken, 1)[:, None] + 1e-20)
     tl.store(experts + out, chosen.to(experts.dtype.element_ty), mask)
     tl.store(weights + out, taken * scaling, mask)
 
@@ -154,10 +166,11 @@ def balance_kernel(
         s = tl.load(scores + t.to(tl.int64)[:, None] * E + e[None, :], inside, other=0.0)
         choice = tl.where(inside, s, -float("inf"))
         hit = tl.zeros([ROWS, EP], tl.float32)
+        keys = _keys(choice, e, EP)
         for _ in tl.static_range(K):
-            is_best = e[None, :] == _best(choice, e, EP)[:, None]
+            is_best = keys == tl.max(keys, 1)[:, None]
             hit += tl.where(is_best & inside, 1.0, 0.0)
-            choice = tl.where(is_best, -float("inf"), choice)
+            keys = tl.where(is_best, -0x8000000000000000, keys)
         p_sum += tl.sum(s / (tl.sum(s, 1) + 1e-20)[:, None], 0)
         hit_sum += tl.sum(hit, 0)
         size += tl.sum(tl.where(counts, 1.0, 0.0), 0)

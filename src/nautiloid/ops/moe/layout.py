@@ -26,6 +26,7 @@ class Layout(NamedTuple):
     Args:
         place_TK: int32 row of each assignment.
         weights_R: float32 routing weight of each row; 0 in the padding.
+        tokens_R: int32 token of each row; 0 in the padding.
         totals_E: int32 assignments of each expert.
         starts: int32 [E + 1] first row of each expert, and the end.
         table: int32 [blocks, 3] first row, expert and rows of each row block.
@@ -35,6 +36,7 @@ class Layout(NamedTuple):
 
     place_TK: Tensor
     weights_R: Tensor
+    tokens_R: Tensor
     totals_E: Tensor
     starts: Tensor
     table: Tensor
@@ -91,7 +93,8 @@ def arrange(experts_TK: Tensor, weights_TK: Tensor, experts: int, align: int = 6
     table = torch.empty(most, 3, **integers)
     used = torch.empty(1, **integers)
     place = torch.empty(experts_TK.shape, **integers)
-    weights = torch.empty(rows, dtype=torch.float32, device=device)
+    tokens, bits = torch.zeros(2, rows, **integers).unbind()
+    weights = bits.view(torch.float32)
     columns = min(32, wide)
     launch(
         kernels.scan_kernel,
@@ -116,13 +119,13 @@ def arrange(experts_TK: Tensor, weights_TK: Tensor, experts: int, align: int = 6
         EP=wide,
     )
     launch(kernels.place_kernel, (parts,),
-        experts_TK, weights_TK, counts, starts, place, weights, assigned, experts,
-        BLOCK=SORT_BLOCK,
+        experts_TK, weights_TK, counts, starts, place, weights, tokens, assigned, experts,
+        K=experts_TK.shape[1], BLOCK=SORT_BLOCK, num_warps=8,
     )  # fmt: skip
-    return Layout(place, weights, totals, starts, table, used, rows)
+    return Layout(place, weights, tokens, totals, starts, table, used, rows)
 
 
-def spread(x_TL: Tensor, layout: Layout, *, zero_weights: bool = False) -> Tensor:
+def spread(x_TL: Tensor, layout: Layout) -> Tensor:
     """Rows of the tokens [R, L] sorted by expert; padding rows in use are zero, others unwritten."""
     tokens, top_k = layout.place_TK.shape
     width = x_TL.shape[1]
@@ -137,13 +140,11 @@ def spread(x_TL: Tensor, layout: Layout, *, zero_weights: bool = False) -> Tenso
         layout.place_TK,
         layout.totals_E,
         layout.starts,
-        layout.weights_R,
         out,
         tokens,
         width,
         x_TL.stride(0),
         K=top_k,
-        HAS_WEIGHTS=zero_weights,
         **meta,
     )
     return out

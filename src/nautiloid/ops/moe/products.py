@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.moe import kernels_portable as portable
-from nautiloid.ops.moe.layout import BLOCK_ROWS, Layout
+from nautiloid.ops.moe.layout import BLOCK_ROWS, Layout, spread
 from nautiloid.ops.tuning import tuned
 
 
@@ -70,33 +70,46 @@ _LAUNCH = {"num_warps": 4, "maxnreg": 168}
 
 
 def _rows_hopper(
-    a: Tensor, w: Tensor, layout: Layout, is_nt: bool, kind: str, c: Tensor, d: Tensor, **extra: Any
+    a: Tensor,
+    w: Tensor,
+    layout: Layout,
+    is_nt: bool,
+    kind: str,
+    c: Tensor,
+    d: Tensor | None = None,
+    h: Tensor | None = None,
+    dp: Tensor | None = None,
+    *,
+    is_gather: bool = False,
 ) -> None:
     hopper = _hopper()
     columns = c.shape[1]
     tiles = blocks(columns, 256)
-    meta = tuned("moe_rows", STAGES=3, GROUP=8)
+    boxes = _boxes(c)
     launch(
         hopper.rows_kernel,
         (_processors(a.device),),
-        _boxes(a),
+        boxes if is_gather else _boxes(a),
         _boxes(w),
-        _boxes(c),
-        _boxes(d),
+        boxes,
+        boxes if d is None else _boxes(d),
+        boxes if h is None else _boxes(h),
         layout.weights_R,
-        extra.get("h", c),
-        extra.get("dp", layout.weights_R),
+        layout.weights_R if dp is None else dp,
+        a,
+        layout.tokens_R,
         layout.table,
         layout.used,
-        columns,
         a.shape[1],
+        a.stride(0),
         tiles,
         w.shape[1],
         layout.rows,
         IS_NT=is_nt,
         TAIL=_tail(columns),
         KIND=getattr(hopper, kind).value,
-        **meta,
+        IS_GATHER=is_gather,
+        **tuned("moe_rows", STAGES=3, GROUP=4),
         **_LAUNCH,
     )
 
@@ -115,7 +128,7 @@ def rows_product(
     if out is None:
         out = a_RK.new_empty(a_RK.shape[0], columns)
     if fits_hopper(a_RK, columns, inner):
-        _rows_hopper(a_RK, w, layout, is_nt, "PLAIN", out, out)
+        _rows_hopper(a_RK, w, layout, is_nt, "PLAIN", out)
         return out
     meta = tuned("moe_rows_portable", BN=128, BK=32, num_warps=8, num_stages=3)
     tiles = blocks(columns, meta["BN"])
@@ -140,11 +153,19 @@ def rows_product(
     return out
 
 
-def up_relu2(x_RL: Tensor, up: Tensor, layout: Layout, *, keep: bool) -> tuple[Tensor, Tensor]:
-    """`w relu(h)^2` and, with `keep`, `h = x W^T` (else the first again), in one Hopper kernel."""
-    a = x_RL.new_empty(x_RL.shape[0], up.shape[1])
+def up_relu2(x_TL: Tensor, up: Tensor, layout: Layout, *, keep: bool) -> tuple[Tensor, Tensor]:
+    """`w relu(h)^2` and, with `keep`, `h = x W^T` (else the first again) by rows, in one Hopper kernel.
+
+    The kernel reads the rows of the tokens where they lie.
+    """
+    a = x_TL.new_empty(layout.rows, up.shape[1])
     h = torch.empty_like(a) if keep else a
-    _rows_hopper(x_RL, up, layout, True, "RELU2_SAVE" if keep else "RELU2", a, h)
+    kind = "RELU2_SAVE" if keep else "RELU2"
+    is_aligned = x_TL.stride() == (x_TL.stride(0) // 8 * 8, 1) and x_TL.data_ptr() % 16 == 0
+    if is_aligned and tuned("moe_up", IS_GATHER=True)["IS_GATHER"]:
+        _rows_hopper(x_TL, up, layout, True, kind, a, h, is_gather=True)
+    else:
+        _rows_hopper(spread(x_TL, layout), up, layout, True, kind, a, h)
     return a, h
 
 
@@ -155,7 +176,7 @@ def down_relu2_backward(
     dh, act = torch.empty_like(h_RM), torch.empty_like(h_RM)
     tiles = blocks(h_RM.shape[1], 256)
     dp = torch.empty(tiles, layout.rows, dtype=torch.float32, device=dh.device)
-    _rows_hopper(dy_RL, down, layout, False, "RELU2_BACKWARD", dh, act, h=h_RM, dp=dp)
+    _rows_hopper(dy_RL, down, layout, False, "RELU2_BACKWARD", dh, act, h_RM, dp)
     return dh, act, dp
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -99,6 +99,7 @@ def write_checkpoint(
     provenance: dict[str, Any],
     card: str,
     dtype: str | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write the whole folder or nothing.
 
@@ -109,6 +110,7 @@ def write_checkpoint(
         provenance: How the model was made, as JSON values.
         card: Text of the model card.
         dtype: Of the stored weights; the model's when None.
+        tensors: Values by name instead of the model's own, such as float32 masters.
 
     Raises:
         InputError: The tokenizer does not fit the model, or the place cannot be written.
@@ -118,7 +120,7 @@ def write_checkpoint(
     if tokenizer_folder is not None:
         check_tokenizer(tokenizer_folder, model.config)
     with atomic_folder(path) as folder:
-        write_model(folder, model, dtype=cast(Any, dtype))
+        write_model(folder, model, dtype=cast(Any, dtype), tensors=tensors)
         _finish(folder, tokenizer_folder, provenance, card)
     return Path(path)
 

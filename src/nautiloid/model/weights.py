@@ -216,9 +216,19 @@ def write_model(
     dtype: torch.dtype | Dtype | None = None,
     per_expert: bool = True,
     max_shard_bytes: float = 5e9,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> ModelConfig:
-    """Write config, generation config and weights into a folder; returns the config as written."""
-    tensors = model.state_dict()
+    """Write config, generation config and weights into a folder; returns the config as written.
+
+    Args:
+        folder: Existing or new folder.
+        model: Any decoder.
+        dtype: Of the stored weights; the model's when None.
+        per_expert: Store experts one by one.
+        max_shard_bytes: Largest file.
+        tensors: Values by name instead of the model's own, such as float32 masters.
+    """
+    tensors = model.state_dict() if tensors is None else tensors
     own = next(p.dtype for p in model.parameters())
     wanted = dtype_of(dtype) if isinstance(dtype, str) else dtype or own
     return write_folder(

@@ -89,11 +89,28 @@ class TrainRecipe(Recipe):
         return {
             "parameters": f"{total:,} ({sizes.active:,} active a token)",
             "pattern": config.pattern,
-            "memory": f"{16 * total / 1e9:.2f} GB for weights, gradients and both moments in float32",
+            "memory": self._memory(config),
             "steps": f"{self.trainer.num_steps:,} of {self.tokens_per_step:,} tokens",
             "token budget": f"{tokens:,} ({tokens / total:.1f} a parameter)",
             "compute": f"{flops:.3g} FLOP",
         }
+
+    def _memory(self, config: ModelConfig) -> str:
+        from nautiloid.model.costs import parameters
+        from nautiloid.model.memory_costs import step_memory
+
+        if self.trainer.device == "cpu":
+            size = 16 * parameters(config).total / 1e9
+            return f"{size:.2f} GB for weights, gradients and both moments in float32"
+        predicted = step_memory(
+            config,
+            tokens=self.loader.batch_tokens,
+            weights=self.trainer.mode,
+            moments=self.trainer.optim.moments,
+            memory=self.trainer.memory,
+        )
+        parts = ", ".join(f"{name} {size}" for name, size in predicted.facts().items())
+        return f"{parts} (predicted)"
 
 
 def starting_config(recipe: TrainRecipe) -> ModelConfig:

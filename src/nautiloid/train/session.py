@@ -155,6 +155,7 @@ class Session:
             provenance=provenance,
             card=model_card(self.recipe, provenance),
             dtype=starting_config(self.recipe).dtype,
+            tensors=trainer.weights(),
         )
         log.info("model written to %s", self.run.model)
         return figures

@@ -10,6 +10,8 @@ Suffixes: T tokens, E experts, K chosen experts, A = T K assignments, L input wi
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import torch
 from numba import carray, njit
@@ -31,7 +33,7 @@ from nautiloid.ops.moe import FEW_TOKENS
 from nautiloid.ops.moe.reference import Activation, Routing, Score
 from nautiloid.ops.products import rows_product
 
-_ROWS = torch.arange(FEW_TOKENS)
+_ROWS = array("q", range(FEW_TOKENS))
 # rows of an expert matrix that a thread takes at a time
 BLOCK = 32
 
@@ -115,7 +117,7 @@ def route(
         x_TD.data_ptr(), weight_ED.data_ptr(), 0 if bias_E is None else bias_E.data_ptr(),
         both[0].data_ptr(), both[1].data_ptr(), chosen.data_ptr(), weights.data_ptr(),
         tokens, width, experts, top_k, score == "softmax", norm_topk_prob, bits(scaling),
-        _ROWS.data_ptr(),
+        _ROWS.buffer_info()[0],
     )  # fmt: skip
     return Routing(chosen, weights, both[1])
 

@@ -30,6 +30,7 @@ RELU2_SAVE = gl.constexpr(1)
 RELU2 = gl.constexpr(2)
 RELU2_BACKWARD = gl.constexpr(3)
 ACCUMULATE = gl.constexpr(4)
+REDUCE = gl.constexpr(5)
 
 
 @gluon.jit
@@ -557,7 +558,11 @@ def _finish_weight(
         c = col + gl.arange(0, BN, gl.SliceLayout(0, layout))
         where = c_ptr + r.to(gl.int64)[:, None] * Q + c[None, :]
         inside = (c < Q)[None, :] & (r >= 0)[:, None]
-        gl.store(where, gl.load(where, inside, other=0.0) + acc, inside)
+        if KIND == ACCUMULATE:
+            gl.store(where, gl.load(where, inside, other=0.0) + acc, inside)
+        else:
+            # one addend an element a launch, so the result does not depend on the order
+            gl.atomic_add(where, acc, mask=inside, sem="relaxed")
 
 
 @gluon.jit

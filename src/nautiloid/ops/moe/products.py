@@ -193,6 +193,7 @@ def weight_product(
         hopper = _hopper()
         p_tiles, q_tiles = blocks(p, 128), blocks(q, 256)
         meta = tuned("moe_weight", STAGES=3)
+        sums = tuned("moe_weight_sum", KIND="ACCUMULATE")["KIND"]
         launch(
             hopper.weight_kernel,
             (_processors(a_RP.device),),
@@ -207,7 +208,7 @@ def weight_product(
             q_tiles,
             experts * p_tiles * q_tiles,
             TAIL=_tail(q),
-            KIND=(hopper.PLAIN if into is None else hopper.ACCUMULATE).value,
+            KIND=getattr(hopper, "PLAIN" if into is None else sums).value,
             **meta,
             **_LAUNCH,
         )

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 FOLDER = Path(__file__).parent / "tuned"
+_TRIED: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar(
+    "tried", default=MappingProxyType({})
+)
 
 
 def gpu_name(device: torch.device | int | None = None) -> str:
@@ -39,4 +45,19 @@ def tuned(kernel: str, **default: Any) -> dict[str, Any]:
     >>> tuned("no_such_kernel", BLOCK=64, num_warps=4)
     {'BLOCK': 64, 'num_warps': 4}
     """
-    return {**default, **_current().get(kernel, {})}
+    return {**default, **_current().get(kernel, {}), **_TRIED.get().get(kernel, {})}
+
+
+@contextmanager
+def trying(kernel: str, choice: Mapping[str, Any]) -> Iterator[None]:
+    """Launch a kernel with other parameters while the body runs, in this thread.
+
+    >>> with trying("some_kernel", {"BLOCK": 32}):
+    ...     tuned("some_kernel", BLOCK=64)
+    {'BLOCK': 32}
+    """
+    token = _TRIED.set({kernel: choice})
+    try:
+        yield
+    finally:
+        _TRIED.reset(token)

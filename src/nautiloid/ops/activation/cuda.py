@@ -27,11 +27,16 @@ class _Relu2(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Tensor:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        dy, dx = dy.contiguous(), torch.empty_like(x)
-        options = tuned("relu2_backward", BLOCK=4096, num_warps=8)
-        grid = (blocks(x.numel(), options["BLOCK"]),)
-        launch(relu2_backward_kernel, grid, x, dy, dx, x.numel(), **options)
-        return dx
+        return relu2_backward(x, dy)
+
+
+def relu2_backward(x: Tensor, dy: Tensor) -> Tensor:
+    """`2 relu(x) dy`."""
+    dy, dx = dy.contiguous(), torch.empty_like(x)
+    options = tuned("relu2_backward", BLOCK=4096, num_warps=8)
+    grid = (blocks(x.numel(), options["BLOCK"]),)
+    launch(relu2_backward_kernel, grid, x, dy, dx, x.numel(), **options)
+    return dx
 
 
 def relu2(x: Tensor) -> Tensor:

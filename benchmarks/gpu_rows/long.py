@@ -1,0 +1,96 @@
+"""One sequence of up to a million tokens, forward, backward and update of a small hybrid on one GPU."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import replace
+
+import torch
+from benchmarks.gpu_rows.models import random_batch, trainer_of
+from benchmarks.results_file import Row
+
+from nautiloid.core.seed import Seed
+from nautiloid.model.blocks.attention.config import AttentionConfig
+from nautiloid.model.blocks.mamba.config import MambaConfig
+from nautiloid.model.blocks.moe.config import MoEConfig
+from nautiloid.model.config import ModelConfig
+from nautiloid.model.decoder import Decoder
+from nautiloid.model.memory_config import MemoryConfig
+from nautiloid.train.config import TrainerConfig
+from nautiloid.train.trainer import Trainer
+
+CONFIG = ModelConfig(
+    vocab_size=32768,
+    hidden_size=512,
+    pattern="MEM*EME",
+    blocks={
+        "M": MambaConfig(mamba_num_heads=16, mamba_head_dim=64, n_groups=2, ssm_state_size=128),
+        "*": AttentionConfig(num_attention_heads=8, num_key_value_heads=2, head_dim=64),
+        "E": MoEConfig(
+            n_routed_experts=16,
+            num_experts_per_tok=2,
+            moe_intermediate_size=512,
+            moe_shared_expert_intermediate_size=512,
+        ),
+    },
+)
+LENGTHS = (1 << 18, 1 << 19, 1 << 20)
+# only the residual stream is kept of each layer
+SETTINGS = TrainerConfig(
+    num_steps=100,
+    device="cuda",
+    weights="masters",
+    memory=MemoryConfig(recompute=("block",)),
+)
+
+
+def check() -> float:
+    """Relative difference of the loss from float32 on the CPU, a short sequence."""
+    batch = random_batch(replace(CONFIG, pattern="M*"), 1, 512, 1)
+    plain = Decoder(CONFIG)
+    plain.init_weights(Seed(0))
+    wanted = Trainer(plain, TrainerConfig(num_steps=100)).step([batch]).figures["loss"]
+    model = Decoder(CONFIG, device="cuda")
+    model.init_weights(Seed(0))
+    found = Trainer(model, SETTINGS).step([batch]).figures["loss"]
+    error = abs(found - wanted) / wanted
+    assert error < 5e-3, (found, wanted)
+    return error
+
+
+def rows() -> list[Row]:
+    """Bytes a token at each length; they must not grow."""
+    error = check()
+    found: list[Row] = []
+    shortest = 0.0
+    for length in LENGTHS:
+        trainer = trainer_of(CONFIG, SETTINGS)
+        batch = random_batch(replace(CONFIG, pattern="M*"), 1, length, 1)
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        figures = trainer.step([batch]).figures
+        seconds = time.perf_counter() - start
+        assert 5 < figures["loss"] < 20, figures
+        peak = torch.cuda.max_memory_allocated()
+        per_token = (peak - before) / length
+        shortest = shortest or per_token
+        found.append(
+            Row(
+                work=f"long_{length >> 10}k_bytes_a_token",
+                value=per_token,
+                unit="bytes/token",
+                better="lower",
+                goal=1.05 * shortest,
+                limit=f"one sequence, {seconds:.1f} s ({length / seconds:,.0f} tokens/s), "
+                f"peak {peak / 1e9:.1f} GB, gradient norm {figures['grad_norm']:.3g}, "
+                f"loss within {error:.1e} of float32 at 512 tokens",
+                reps=1,
+            )
+        )
+        del trainer, batch
+        gc.collect()
+        torch.cuda.empty_cache()
+    return found

@@ -83,7 +83,7 @@ class Memory:
         outside = self.parts
         config = self.config
         chosen = config.covers(index)
-        self.parts = frozenset(config.recompute) if chosen else frozenset()
+        self.parts = config.of_layer(index)
         if not (config.offload_activations and chosen and torch.is_grad_enabled()):
             try:
                 yield

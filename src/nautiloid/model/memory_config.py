@@ -45,8 +45,8 @@ class MemoryConfig:
                 "trainer.memory.smallest_offload", self.smallest_offload, "use at least 1"
             )
 
-    def of_layer(self, index: int) -> frozenset[Part]:
-        """What trunk layer `index` recomputes.
+    def of_layer(self, index: int | None) -> frozenset[Part]:
+        """What trunk layer `index` recomputes, or with None a layer outside the trunk.
 
         >>> sorted(MemoryConfig(recompute=("norm",), layers=(1,)).of_layer(1))
         ['norm']

@@ -44,7 +44,7 @@ class StepMemory:
         working: Temporary memory at the peak beyond all of these.
         moment: Where the peak lies: `head`, `update` or the index of a layer's backward.
         peak: Largest sum.
-        by_layer: Kept bytes of every trunk layer.
+        by_layer: Kept bytes of every layer, those of the MTP head last.
     """
 
     weights: float
@@ -108,18 +108,29 @@ def step_memory(
         masters = streamed * masters / count
     static = copies + masters + FP32 * count + moment_bytes
     fixed = static + LIBRARY_BYTES + BATCH_BYTES_PER_TOKEN * tokens
-    d_stream = BF16 * config.hidden_size * tokens
-    by_layer = [_kept(config, i, b, memory, tokens) for i, b in enumerate(config.layers())]
-    # total and normalised stream before the head, and the gradient formed in the forward
-    at_head = fixed + sum(by_layer) + 3 * d_stream + _logits(config, tokens)
+    stream = BF16 * config.hidden_size * tokens
+    layers: list[tuple[int | None, BlockConfig]] = list(enumerate(config.layers()))
+    by_layer = [_kept(config, i, block, memory, tokens) for i, block in layers]
+    # summed stream, normalised stream and its gradient, which the head forms in its forward
+    after = 2 * stream
+    deeper = config.mtp.depth if config.mtp else 0
+    for _ in range(deeper):
+        assert config.mtp is not None
+        for letter in config.mtp.pattern:
+            layers.append((None, config.blocks[letter]))
+            by_layer.append(_kept(config, None, config.blocks[letter], memory, tokens))
+        # embedding, both norms side by side, final norm; gradient of the hidden states before
+        by_layer[-len(config.mtp.pattern)] += 3 * stream
+        after += 3 * stream
+    at_head = fixed + sum(by_layer) + after + stream + _logits(config, tokens)
     peaks = {"head": at_head, "update": fixed}
     below = 0.0
-    for i, block in enumerate(config.layers()):
-        below += by_layer[i]
+    for number, (i, block) in enumerate(layers):
+        below += by_layer[number]
         extra = _work(config, i, block, memory, tokens)
-        peaks[f"backward of layer {i}"] = fixed + below + d_stream + extra
+        peaks[f"backward of layer {number}"] = fixed + below + stream + extra
     moment = max(peaks, key=lambda name: peaks[name])
-    activations = sum(by_layer) + 2 * d_stream
+    activations = sum(by_layer) + after
     return StepMemory(
         weights=copies,
         masters=masters,
@@ -159,7 +170,7 @@ def _logits(config: ModelConfig, tokens: int) -> float:
 
 
 def _kept(
-    config: ModelConfig, index: int, block: BlockConfig, memory: MemoryConfig, tokens: int
+    config: ModelConfig, index: int | None, block: BlockConfig, memory: MemoryConfig, tokens: int
 ) -> float:
     """Bytes that the backward of a layer finds."""
     d, drops = config.hidden_size, memory.of_layer(index)
@@ -174,7 +185,7 @@ def _kept(
 
 
 def _work(
-    config: ModelConfig, index: int, block: BlockConfig, memory: MemoryConfig, tokens: int
+    config: ModelConfig, index: int | None, block: BlockConfig, memory: MemoryConfig, tokens: int
 ) -> float:
     """Bytes that the backward of a layer needs beyond what was kept."""
     d, drops = config.hidden_size, memory.of_layer(index)

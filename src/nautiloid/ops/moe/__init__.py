@@ -28,6 +28,7 @@ __all__ = [
     "activate",
     "balance_loss",
     "choose",
+    "count_choices",
     "grouped",
     "pick",
     "reference",
@@ -56,6 +57,20 @@ def balance_loss(
 
         return on_gpu(scores_TE, top_k, row_lengths, valid_T)
     return reference.balance_loss(scores_TE, top_k, row_lengths, valid_T)
+
+
+def count_choices(experts_TK: Tensor, experts: int, valid_T: Tensor | None = None) -> Tensor:
+    """int64 [E]: how many valid tokens chose each expert; the host does not wait for a GPU.
+
+    >>> count_choices(torch.tensor([[0, 2], [2, 1]]), 4).tolist()
+    [1, 1, 2, 0]
+    """
+    if experts_TK.is_cuda and has("triton"):
+        from nautiloid.ops.moe.layout import expert_counts
+
+        return expert_counts(experts_TK, experts, valid_T)
+    chosen = experts_TK if valid_T is None else experts_TK[valid_T]
+    return torch.bincount(chosen.flatten(), minlength=experts)
 
 
 def router(

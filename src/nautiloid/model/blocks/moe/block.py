@@ -122,7 +122,7 @@ class MoE(Block[MoEConfig]):
         if ctx.collect_routes:
             ctx.routes.append(experts_TK.to(torch.int16))
         if ctx.collect_aux:
-            ctx.counts.append(count_choices(experts_TK, c.n_routed_experts, ctx.valid_T))
+            ctx.counts.append(moe.count_choices(experts_TK, c.n_routed_experts, ctx.valid_T))
         return experts_TK, weights_TK
 
     def forward(self, x_TD: Tensor, ctx: Context) -> Tensor:
@@ -139,17 +139,3 @@ class MoE(Block[MoEConfig]):
         if self.fc2_latent_proj is not None:
             y = self.fc2_latent_proj(y)
         return y if self.shared_experts is None else add(y, self.shared_experts(x_TD))
-
-
-def count_choices(experts_TK: Tensor, num_experts: int, valid_T: Tensor | None) -> Tensor:
-    """int64 [E]: how many valid tokens chose each expert; the host does not wait for a GPU."""
-    flat = experts_TK.flatten()
-    if not flat.is_cuda:
-        flat = flat if valid_T is None else experts_TK[valid_T].flatten()
-        return torch.bincount(flat, minlength=num_experts)
-    ones = (
-        torch.ones_like(flat)
-        if valid_T is None
-        else valid_T.long().repeat_interleave(experts_TK.shape[1], output_size=flat.numel())
-    )
-    return flat.new_zeros(num_experts).index_add_(0, flat, ones)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.packing import chunk_table, cu_seqlens
 from nautiloid.ops.ssd import kernels, kernels_backward
 from nautiloid.ops.ssd.segments import Segments, chunks_in_all, cut
@@ -27,6 +27,8 @@ from nautiloid.ops.tuning import tuned
 NO_LIMIT = (0.0, math.inf)
 # the states around every chunk, for as many tokens at a time as fit here
 MOST_STATE_BYTES = 2 << 30
+# a cut costs about as much as this many chunks
+FEWEST_CHUNKS = 4
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,15 @@ class Sizes:
         """G."""
         return self.H // self.HEADS
 
-    def blocks(self, widest: int) -> dict[str, int]:
+    def tile(self, widest: int) -> dict[str, int]:
         """Constants of a kernel whose tiles are at most `widest` columns of a head wide."""
-        BN = max(16, triton.next_power_of_2(self.N))
-        BP = min(max(16, triton.next_power_of_2(self.P)), widest)
+        BN = max(16, power_of_2(self.N))
+        BP = min(max(16, power_of_2(self.P)), widest)
         return {"H": self.H, "P": self.P, "N": self.N, "HEADS": self.HEADS, "BP": BP, "BN": BN}
+
+    def columns(self, tile: dict[str, int]) -> int:
+        """Programs that walk one segment."""
+        return self.H * blocks(self.P, tile["BP"])
 
 
 @dataclass(frozen=True)
@@ -108,64 +114,78 @@ def _steps(
     H = dt_TH.shape[1]
     n = chunks_in_all(lengths, chunk)
     out = dt_TH.new_empty(3, H, n * chunk, dtype=torch.float32)
-    launch = tuned("ssd_step_sizes", BH=min(64, triton.next_power_of_2(H)), num_warps=4)
-    kernels.step_sizes[(n, triton.cdiv(H, launch["BH"]))](
+    options = tuned("ssd_step_sizes", BH=min(64, power_of_2(H)), num_warps=4)
+    launch(
+        kernels.step_sizes, (n, blocks(H, options["BH"])),
         dt_TH, steps.bias_H, rate_H, *out, chunk_table(lengths, chunk, dt_TH.device),
         cu_seqlens(lengths, dt_TH.device), *_row_strides(dt_TH), n * chunk, *steps.limit,
-        H=H, CHUNK=chunk, **steps.constants, **launch,
+        H=H, CHUNK=chunk, **steps.constants, **options,
     )  # fmt: skip
     return out[0], out[1], out[2]
 
 
 def _segments(
-    lengths: Sequence[int], chunk: int, programs: int, wanted: int, device: torch.device
+    lengths: Sequence[int], chunk: int, columns: int, programs: int, device: torch.device
 ) -> Segments:
-    """Segments so short that `wanted` programs run, `programs` being those of one segment."""
+    """Segments so short that about `programs` run, `columns` being those of one segment."""
     n = chunks_in_all(lengths, chunk)
-    count = max(1, round(wanted / programs))
-    return cut(lengths, chunk, max(-(-n // count), 4), device)
+    count = max(1, round(programs / columns))
+    return cut(lengths, chunk, max(-(-n // count), FEWEST_CHUNKS), device)
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """What `kernels.carry_states` reads and writes in one direction."""
+
+    rows: TensorDescriptor
+    maps: TensorDescriptor
+    initial: Tensor | None = None
+    final: Tensor | None = None
 
 
 def _carry(
     sizes: Sizes,
     segments: Segments,
-    forward: tuple[TensorDescriptor, TensorDescriptor, Tensor | None],
-    backward: tuple[TensorDescriptor, TensorDescriptor, Tensor | None, Tensor | None] | None,
-    acs: Tensor,
-    source: Tensor,
-    borders: tuple[Tensor, Tensor, Tensor] | None,
+    forward: _Direction,
+    backward: _Direction | None,
+    decays: tuple[Tensor, Tensor],
+    borders: tuple[Tensor, ...] | None,
     span: tuple[int, int],
     states: Sequence[TensorDescriptor] | None,
-    launch: dict[str, Any],
+    options: dict[str, Any],
 ) -> None:
-    """Run `kernels.carry_states`; with `states` it writes those of the chunks of a span."""
-    x, B, initial = forward
-    dy, C, d_final, d_initial = backward or (x, B, None, None)
+    """States of the chunks of a span of segments, or without `states` those at borders."""
+    acs, source = decays
+    tile = sizes.tile(options["widest"])
+    grid = (sizes.columns(tile), span[1] - span[0], 1 if backward is None else 2)
+    turned = backward or forward
     # what a flag keeps from being touched still needs a pointer
     border, d_border, decay = borders or (acs, acs, acs)
-    blocks = sizes.blocks(launch["widest"])
-    options = {k: v for k, v in launch.items() if k not in ("widest", "chunk", "programs")}
-    grid = (
-        sizes.H * triton.cdiv(sizes.P, blocks["BP"]),
-        span[1] - span[0],
-        1 if backward is None else 2,
-    )
-    both = states or (x, x)
-    kernels.carry_states[grid](
-        x, B, acs, source, initial, both[0], border, decay, dy, C, d_final, both[1], d_initial,
-        d_border, segments.table, span[0], segments.firsts[span[0]], len(segments),
-        acs.stride(0), **blocks, CHUNK=launch["chunk"],
-        HAS_INITIAL=initial is not None, HAS_D_FINAL=d_final is not None,
-        HAS_BORDERS=borders is not None and states is not None, WANTS_CHUNKS=states is not None,
-        WANTS_D_INITIAL=d_initial is not None, **options,
+    both = states or (forward.rows, forward.rows)
+    launch(
+        kernels.carry_states, grid,
+        forward.rows, forward.maps, acs, source, forward.initial, both[0], border, decay,
+        turned.rows, turned.maps, turned.initial, both[1], turned.final, d_border, segments.table,
+        span[0], segments.firsts[span[0]], len(segments), acs.stride(0), **tile,
+        HAS_INITIAL=forward.initial is not None, HAS_D_FINAL=turned.initial is not None,
+        HAS_BORDERS=segments.is_cut, WANTS_CHUNKS=states is not None,
+        WANTS_D_INITIAL=turned.final is not None,
+        **{k: v for k, v in options.items() if k not in ("widest", "programs")},
     )  # fmt: skip
 
 
-def _borders(sizes: Sizes, segments: Segments, like: Tensor, both: bool) -> tuple[Tensor, ...]:
+def _borders(sizes: Sizes, segments: Segments, like: Tensor, *, both: bool) -> tuple[Tensor, ...]:
+    """Room for what each segment adds to the state, in one or both directions, and its decay."""
     shape = (len(segments), sizes.H, sizes.P, sizes.N)
     border = like.new_empty(shape, dtype=torch.float32)
     other = torch.empty_like(border) if both else border
     return border, other, like.new_empty(2, len(segments), sizes.H, dtype=torch.float32)
+
+
+def _untouched(out: Tensor, lengths: Sequence[int], source: Tensor | None) -> None:
+    """No program visits an empty sequence: its state passes through."""
+    if 0 in lengths:
+        out.copy_(source) if source is not None else out.zero_()
 
 
 def scan_forward(
@@ -183,28 +203,29 @@ def scan_forward(
 ) -> tuple[Tensor, Tensor]:
     """y_THP (written to `y_THP` where given) and the final states SHPN, float32."""
     sizes = Sizes.of(x_THP, B_TGN)
-    launch = tuned("ssd_scan", chunk=64, widest=64, programs=256, num_warps=4, STAGES=2)
-    chunk = launch.pop("chunk")
-    blocks = sizes.blocks(launch.pop("widest"))
-    columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
-    _, acs, source = _steps(dt_TH, rate_H, steps, lengths, chunk)
-    segments = _segments(lengths, chunk, columns, launch.pop("programs"), x_THP.device)
+    options = tuned("ssd_scan", CHUNK=64, widest=64, programs=256, num_warps=4, STAGES=2)
+    chunk = options["CHUNK"]
+    tile = sizes.tile(options.pop("widest"))
+    _, *decays = _steps(dt_TH, rate_H, steps, lengths, chunk)
+    segments = _segments(lengths, chunk, sizes.columns(tile), options.pop("programs"), x_THP.device)
     y = torch.empty_like(x_THP, memory_format=torch.contiguous_format) if y_THP is None else y_THP
     final = x_THP.new_empty(len(lengths), sizes.H, sizes.P, sizes.N, dtype=torch.float32)
-    x, B = _tiles(x_THP, chunk, blocks["BP"]), _tiles(B_TGN, chunk, blocks["BN"])
-    C = _tiles(C_TGN, chunk, blocks["BN"])
-    border, _, decay = (None, None, None)
+    _untouched(final, lengths, initial_SHPN)
+    x, B = _tiles(x_THP, chunk, tile["BP"]), _tiles(B_TGN, chunk, tile["BN"])
+    C = _tiles(C_TGN, chunk, tile["BN"])
+    borders = (None, None, None)
     if segments.is_cut:
-        borders = border, _, decay = _borders(sizes, segments, x_THP, False)
-        states_launch = tuned("ssd_border", widest=64, num_warps=4, STAGES=3)
+        borders = _borders(sizes, segments, x_THP, both=False)
+        walk = tuned("ssd_borders", CHUNK=chunk, widest=64, num_warps=4, STAGES=3)
         _carry(
-            sizes, segments, (x, B, None), None, acs, source, borders,
-            (0, len(segments)), None, {**states_launch, "chunk": chunk},
+            sizes, segments, _Direction(x, B), None, (decays[0], decays[1]), borders,
+            (0, len(segments)), None, walk,
         )  # fmt: skip
-    kernels.scan_outputs[(columns, len(segments))](
-        x, B, C, y, acs, source, D_H, initial_SHPN, final, border, decay, segments.table,
-        *_row_strides(y), acs.stride(0), **blocks, CHUNK=chunk,
-        HAS_INITIAL=initial_SHPN is not None, HAS_BORDERS=segments.is_cut, **launch,
+    launch(
+        kernels.scan_outputs, (sizes.columns(tile), len(segments)),
+        x, B, C, y, *decays, D_H, initial_SHPN, final, borders[0], borders[2], segments.table,
+        *_row_strides(y), decays[0].stride(0), **tile, HAS_INITIAL=initial_SHPN is not None,
+        HAS_BORDERS=segments.is_cut, **options,
     )  # fmt: skip
     return y, final
 
@@ -229,63 +250,60 @@ def scan_backward(
     Those of the small tensors are float32.
     """
     dx, d_dt, dB, dC = outputs
-    sizes = Sizes.of(x_THP, B_TGN)
-    launch = tuned("ssd_states", chunk=64, widest=64, programs=64, num_warps=4, STAGES=2)
-    chunk = launch["chunk"]
-    blocks = sizes.blocks(launch["widest"])
-    columns = sizes.H * triton.cdiv(sizes.P, blocks["BP"])
-    dt, acs, source = _steps(dt_TH, rate_H, steps, lengths, chunk)
-    segments = _segments(lengths, chunk, columns, launch["programs"], x_THP.device)
+    sizes, device = Sizes.of(x_THP, B_TGN), x_THP.device
+    walk = tuned("ssd_states", CHUNK=64, widest=64, programs=64, num_warps=4, STAGES=3)
+    chunk = walk["CHUNK"]
+    tile = sizes.tile(walk["widest"])
+    dt, *decays = _steps(dt_TH, rate_H, steps, lengths, chunk)
+    segments = _segments(lengths, chunk, sizes.columns(tile), walk["programs"], device)
     n = segments.firsts[-1]
-    bytes_a_chunk = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
-    most = max(1, MOST_STATE_BYTES // bytes_a_chunk)
+    state_bytes = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
+    most = max(1, MOST_STATE_BYTES // state_bytes)
     if n > most:
-        segments = cut(lengths, chunk, max(1, most // 4), x_THP.device)
+        segments = cut(lengths, chunk, max(1, most // 4), device)
     slabs = segments.slabs(most)
+    d_initial = None
+    if initial_SHPN is not None:
+        d_initial = torch.empty_like(initial_SHPN, dtype=torch.float32)
+        _untouched(d_initial, lengths, d_final_SHPN)
+
+    x, dy = (_tiles(v, chunk, tile["BP"]) for v in (x_THP, dy_THP))
+    B, C = (_tiles(v, chunk, tile["BN"]) for v in (B_TGN, C_TGN))
+    ways = _Direction(x, B, initial_SHPN), _Direction(dy, C, d_final_SHPN, d_initial)
+    pair = (decays[0], decays[1])
     borders = None
-    d_initial = (
-        None if initial_SHPN is None else torch.empty_like(initial_SHPN, dtype=torch.float32)
-    )
-    x, dy = (_tiles(v, chunk, blocks["BP"]) for v in (x_THP, dy_THP))
-    B, C = (_tiles(v, chunk, blocks["BN"]) for v in (B_TGN, C_TGN))
-    forward = (x, B, initial_SHPN)
-    backward = (dy, C, d_final_SHPN, d_initial)
     if segments.is_cut:
-        borders = _borders(sizes, segments, x_THP, True)
-        _carry(
-            sizes, segments, forward, backward, acs, source, borders, (0, len(segments)), None, launch
-        )  # fmt: skip
-    widest = max(segments.firsts[b] - segments.firsts[a] for a, b in slabs)
-    buffer = x_THP.new_empty(2, widest * sizes.H, sizes.N, sizes.P)
-    BK = blocks["BN"] if blocks["BN"] < 128 else blocks["BN"] // 2
-    planes = [
-        [_state_tiles(plane, height, blocks["BP"]) for plane in buffer]
-        for height in (blocks["BN"], BK)
-    ]
-    # row and column sums of decay gradients, in whole chunks, and three figures a chunk and head
-    sums = torch.empty(3, *dt.shape, dtype=torch.float32, device=dt.device)
-    scalars = x_THP.new_empty(3, n, sizes.H, dtype=torch.float32)
-    partial = x_THP.new_empty(3, n, sizes.H, dtype=torch.float32)
-    B, C = (_tiles(v, chunk, BK) for v in (B_TGN, C_TGN))
-    table = chunk_table(lengths, chunk, x_THP.device)
-    starts = cu_seqlens(lengths, x_THP.device)
-    main = tuned("ssd_gradients", num_warps=4, STAGES=2, ROLE=3)
-    roles = [3] if main.pop("ROLE") == 3 else [0, 1, 2]
+        borders = _borders(sizes, segments, x_THP, both=True)
+        _carry(sizes, segments, *ways, pair, borders, (0, len(segments)), None, walk)
+    # states before each chunk and gradients of those after it
+    rows = max(segments.firsts[b] - segments.firsts[a] for a, b in slabs) * sizes.H
+    planes = x_THP.new_empty(2, rows, sizes.N, sizes.P)
+    written = [_state_tiles(plane, tile["BN"], tile["BP"]) for plane in planes]
+    # what rows and columns send through decays, and three figures a chunk and head
+    sums = torch.empty(3, *dt.shape, dtype=torch.float32, device=device)
+    scalars, partial = x_THP.new_empty(2, 3, n, sizes.H, dtype=torch.float32)
+    where = chunk_table(lengths, chunk, device), cu_seqlens(lengths, device)
+    options = tuned("ssd_gradients", num_warps=4, STAGES=2, ROLE=3)
+    roles = (0, 1, 2) if options.pop("ROLE") == 0 else (3,)
+    BK = tile["BN"] if tile["BN"] < 128 else tile["BN"] // 2
+    maps = [_tiles(v, chunk, BK) for v in (B_TGN, C_TGN)]
+    read = [_state_tiles(plane, BK, tile["BP"]) for plane in planes]
     for a, b in slabs:
         first, last = segments.firsts[a], segments.firsts[b]
-        _carry(sizes, segments, forward, backward, acs, source, borders, (a, b), planes[0], launch)
+        _carry(sizes, segments, *ways, pair, borders, (a, b), written, walk)
         for role in roles:
-            grid = (sizes.groups * (3 if role == 3 else 1), last - first)
-            kernels_backward.chunk_gradients[grid](
-                x, B, C, dy, *planes[1], dt, acs, source, D_H, table, starts,
-                dx, dB, dC, sums, scalars, first, n,
-                *_row_strides(dx, dB, dC), dt.stride(0), **blocks, BK=BK, CHUNK=chunk, ROLE=role, **main,
+            launch(
+                kernels_backward.chunk_gradients,
+                (sizes.groups * (3 if role == 3 else 1), last - first),
+                x, *maps, dy, *read, dt, *decays, D_H, *where, dx, dB, dC, sums, scalars, first,
+                n, *_row_strides(dx, dB, dC), dt.stride(0), **tile, BK=BK, CHUNK=chunk, ROLE=role,
+                **options,
             )  # fmt: skip
-    launch = tuned("ssd_step_gradients", BH=min(16, triton.next_power_of_2(sizes.H)), num_warps=4)
-    kernels_backward.step_gradients[(n, triton.cdiv(sizes.H, launch["BH"]))](
-        sums, scalars, dt, rate_H, table, starts, d_dt, partial, n,
-        *_row_strides(d_dt), dt.stride(0), *steps.limit, H=sizes.H, CHUNK=chunk,
-        **steps.constants, **launch,
+    options = tuned("ssd_step_gradients", BH=min(16, power_of_2(sizes.H)), num_warps=4)
+    launch(
+        kernels_backward.step_gradients, (n, blocks(sizes.H, options["BH"])),
+        sums, scalars, dt, rate_H, *where, d_dt, partial, n, *_row_strides(d_dt), dt.stride(0),
+        *steps.limit, H=sizes.H, CHUNK=chunk, **steps.constants, **options,
     )  # fmt: skip
     d_rate, d_D, d_bias = partial.sum(1)
     return d_rate, d_D, d_bias, d_initial
@@ -307,6 +325,7 @@ class _Scan(torch.autograd.Function):
         ctx.lengths = lengths
         ctx.set_materialize_grads(False)
         x, dt, B, C = (v.contiguous() for v in (x, dt, B, C))
+        initial = None if initial is None else initial.contiguous()
         ctx.save_for_backward(x, dt, A, B, C, D, initial)
         return scan_forward(x, dt, A, B, C, D, lengths, initial)
 
@@ -327,6 +346,16 @@ class _Scan(torch.autograd.Function):
         )
         dx, d_dt, dB, dC = outputs
         return dx, d_dt, dA.to(A.dtype), dB, dC, dD.to(D.dtype), d_initial, None
+
+
+def fits(dtype: torch.dtype, head_dim: int, state_size: int) -> bool:
+    """Whether the kernels take these sizes: tiles are copied in units of 16 bytes.
+
+    >>> fits(torch.bfloat16, 80, 128), fits(torch.bfloat16, 20, 128), fits(torch.float64, 64, 64)
+    (True, False, False)
+    """
+    is_copied = head_dim * dtype.itemsize % 16 == 0 and state_size * dtype.itemsize % 16 == 0
+    return is_copied and state_size <= 256 and dtype != torch.float64
 
 
 def ssd(

@@ -14,15 +14,16 @@ Suffixes: c chunk length, H heads, P head width, G groups, N state size, S seque
 rows (int32): first chunk, chunks, first token, end of its sequence, sequence, place within the
 sequence, segments of the sequence.
 """
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+from triton import knobs
 
 LOG2E = tl.constexpr(1.4426950408889634)
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+INTERPRETED = tl.constexpr(knobs.runtime.interpret)
 
 
 @triton.jit

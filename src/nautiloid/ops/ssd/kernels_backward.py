@@ -13,7 +13,7 @@ leave row and column sums; `step_gradients` adds them up.
 
 Suffixes and storage as in `kernels`; i is the token that receives, j the one that gives.
 """
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from nautiloid.model.blocks.base import Block
 from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Linear, RMSNorm, Segments
+from nautiloid.model.memory import Memory
 from nautiloid.ops import compiled, conv, norm, ssd
+from nautiloid.ops.backends import has
 from nautiloid.ops.config import OpsConfig
 from nautiloid.ops.linear import fused_view
 
@@ -70,7 +72,10 @@ class MambaMix(nn.Module):
         # numerically neutral; 64 is the longest chunk that pays on a CPU
         self.ssd = ssd.pick(ops.ssd, min(config.chunk_size, 64))
         self.norm = norm.pick(ops.norm)
-        self.is_compiled = all(compiled.is_wanted(b) for b in (ops.ssd, ops.conv, ops.norm))
+        backends = (ops.ssd, ops.conv, ops.norm)
+        self.is_compiled = all(compiled.is_wanted(b) for b in backends)
+        self.is_fused = has("triton") and all(b in ("auto", "triton") for b in backends)
+        self.memory: Memory | None = None
 
     def step_sizes(self, dt_TH: Tensor, dt_bias_H: Tensor) -> Tensor:
         """`clamp(softplus(dt + bias))`, added in float32 (specs/architecture 3.4)."""
@@ -94,6 +99,8 @@ class MambaMix(nn.Module):
         c = self.config
         weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
         y = self._compiled_step(projected_TR, *weights, ctx)
+        if y is None:
+            y = self._fused(projected_TR, *weights, ctx)
         if y is not None:
             return y
         wide = norm.wide(projected_TR.dtype)
@@ -120,14 +127,14 @@ class MambaMix(nn.Module):
             if ctx.valid_T is not None:
                 # the conv bias would leak through SiLU at padding (specs/architecture 2.2 step 4)
                 u = u * ctx.valid_T[:, None]
-        x, B, C = (v.to(wide) for v in u.split([inner, bc, bc], dim=-1))
+        x, B, C = u.split([inner, bc, bc], dim=-1)
         x = x.unflatten(-1, (heads, c.mamba_head_dim))
         B, C = (v.unflatten(-1, (groups, c.ssm_state_size)) for v in (B, C))
         if is_step:
             assert state is not None
             h = state.read(self.layer, "ssm")
             current = h.to(wide)
-            y = ssd.ssd_step(current, x, dt, A, B, C, D)
+            y = ssd.ssd_step(current, x.to(wide), dt, A, B.to(wide), C.to(wide), D)
             state.write(self.layer, "ssm", current)
         else:
             initial = None if state is None else state.initial(self.layer, "ssm")
@@ -136,6 +143,37 @@ class MambaMix(nn.Module):
             if state is not None:
                 state.write(self.layer, "ssm", final)
         return self.norm.gated_group_norm(y.flatten(-2), z, norm_weight_I, groups, self.eps)
+
+    def _fused(
+        self,
+        projected_TR: Tensor,
+        conv_weight_CK: Tensor,
+        conv_bias_C: Tensor | None,
+        dt_bias_H: Tensor,
+        A_log_H: Tensor,
+        D_H: Tensor,
+        norm_weight_I: Tensor,
+        ctx: Context,
+    ) -> Tensor | None:
+        """The whole of `forward` without a state as one GPU operator, where that can run."""
+        is_plain = ctx.state is None and ctx.valid_T is None
+        if not (is_plain and self.is_fused and projected_TR.is_cuda):
+            return None
+        from nautiloid.ops.mamba.cuda import MixerSizes, mixer
+        from nautiloid.ops.ssd.cuda import fits
+
+        c = self.config
+        if not fits(projected_TR.dtype, c.mamba_head_dim, c.ssm_state_size):
+            return None
+        sizes = MixerSizes(
+            head_dim=c.mamba_head_dim,
+            groups=c.n_groups * dt_bias_H.shape[0] // c.mamba_num_heads,
+            eps=self.eps,
+            limit=c.time_step_limit,
+            keeps_conv=self.memory is None or not self.memory.drops("conv"),
+        )
+        weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
+        return mixer(projected_TR, *weights, ctx.lengths, sizes)
 
     def _compiled_step(
         self,

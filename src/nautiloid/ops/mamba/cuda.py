@@ -1,0 +1,148 @@
+"""The Mamba-2 mixer between its projections as one GPU operator: one gradient buffer, no copies.
+
+Convolution, scan and gated norm read and write column slices: z | x B C | dt of the input
+projection's output [T, R] and of its gradient, x | B | C of the convolution's output [T, C] and of
+its gradient. The backward needs the projection's output, the scan's output y, and the convolution's
+output, which it may form again instead.
+
+Suffixes: T tokens, R projected rows, C convolution channels, K taps, I inner width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nautiloid.ops.conv.cuda import conv_backward, conv_forward
+from nautiloid.ops.main_grad import give, main_grad
+from nautiloid.ops.norm.cuda import gated_backward, gated_forward
+from nautiloid.ops.ssd.cuda import NO_LIMIT, Steps, scan_backward, scan_forward
+
+
+@dataclass(frozen=True)
+class MixerSizes:
+    """What tensors do not tell.
+
+    Args:
+        head_dim: P.
+        groups: G, of B, C and of the gated norm.
+        eps: Of the gated norm.
+        limit: Clamp of the step sizes.
+        keeps_conv: Save the convolution's output for the backward instead of forming it again.
+    """
+
+    head_dim: int
+    groups: int
+    eps: float
+    limit: tuple[float, float] = NO_LIMIT
+    keeps_conv: bool = True
+
+
+def _columns(projected_TR: Tensor, inner: int, channels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """z, x B C and dt."""
+    heads = projected_TR.shape[1] - inner - channels
+    z, xbc, dt = projected_TR.split([inner, channels, heads], dim=1)
+    return z, xbc, dt
+
+
+def _maps(u_TC: Tensor, inner: int, sizes: MixerSizes) -> tuple[Tensor, Tensor, Tensor]:
+    """x [T, H, P], B and C [T, G, N]."""
+    bc = (u_TC.shape[1] - inner) // 2
+    x, B, C = u_TC.split([inner, bc, bc], dim=1)
+    return (
+        x.unflatten(1, (-1, sizes.head_dim)),
+        B.unflatten(1, (sizes.groups, -1)),
+        C.unflatten(1, (sizes.groups, -1)),
+    )
+
+
+class _Mixer(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        projected: Tensor,
+        conv_weight: Tensor,
+        conv_bias: Tensor | None,
+        dt_bias: Tensor,
+        A_log: Tensor,
+        D: Tensor,
+        norm_weight: Tensor,
+        lengths: tuple[int, ...],
+        sizes: MixerSizes,
+    ) -> Tensor:
+        inner = norm_weight.shape[0]
+        z, xbc, dt = _columns(projected, inner, conv_weight.shape[0])
+        u, _ = conv_forward(xbc, conv_weight, conv_bias, lengths, wants_last=False)
+        x, B, C = _maps(u, inner, sizes)
+        steps = Steps(dt_bias, sizes.limit)
+        y, _ = scan_forward(x, dt, A_log, B, C, D, lengths, steps=steps)
+        y = y.flatten(1)
+        out = gated_forward(y, z, norm_weight, sizes.groups, sizes.eps)
+        ctx.save_for_backward(
+            projected, conv_weight, conv_bias, dt_bias, A_log, D, norm_weight, y,
+            u if sizes.keeps_conv else None,
+        )  # fmt: skip
+        ctx.lengths, ctx.sizes = lengths, sizes
+        ctx.main_grad = main_grad(norm_weight)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        projected, conv_weight, conv_bias, dt_bias, A_log, D, norm_weight, y, u = ctx.saved_tensors
+        lengths, sizes, inner = ctx.lengths, ctx.sizes, norm_weight.shape[0]
+        z, xbc, dt = _columns(projected, inner, conv_weight.shape[0])
+        d_projected = torch.empty_like(projected)
+        dz, d_xbc, d_dt = _columns(d_projected, inner, conv_weight.shape[0])
+        dout = dout if dout.stride(1) == 1 else dout.contiguous()
+        dy, _, d_norm = gated_backward(
+            dout, y, z, norm_weight, sizes.groups, sizes.eps, dz_TI=dz, into_I=ctx.main_grad
+        )
+        if u is None:
+            u, _ = conv_forward(xbc, conv_weight, conv_bias, lengths, wants_last=False)
+        x, B, C = _maps(u, inner, sizes)
+        du = torch.empty_like(u)
+        dx, dB, dC = _maps(du, inner, sizes)
+        d_rate, d_D, d_bias, _ = scan_backward(
+            dy.view_as(x), x, dt, A_log, B, C, D, lengths, None, None,
+            outputs=(dx, d_dt, dB, dC), steps=Steps(dt_bias, sizes.limit),
+        )  # fmt: skip
+        _, dw, db, _ = conv_backward(du, xbc, conv_weight, conv_bias, lengths, out_TC=d_xbc)
+        return (
+            d_projected,
+            dw.to(conv_weight.dtype),
+            None if conv_bias is None else db.to(conv_bias.dtype),
+            give(d_bias, main_grad(dt_bias), dt_bias),
+            give(d_rate, main_grad(A_log), A_log),
+            give(d_D, main_grad(D), D),
+            None if ctx.main_grad is not None else d_norm.to(norm_weight.dtype),
+            None,
+            None,
+        )
+
+
+def mixer(
+    projected_TR: Tensor,
+    conv_weight_CK: Tensor,
+    conv_bias_C: Tensor | None,
+    dt_bias_H: Tensor,
+    A_log_H: Tensor,
+    D_H: Tensor,
+    norm_weight_I: Tensor,
+    lengths: Sequence[int],
+    sizes: MixerSizes,
+) -> Tensor:
+    """Convolution with SiLU, scan from a zero state, gated norm; gives [T, I].
+
+    Args:
+        projected_TR: z | x B C | dt, with dt before bias and softplus.
+    """
+    return _Mixer.apply(
+        projected_TR, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I,
+        tuple(lengths), sizes,
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from nautiloid.train.flat import FlatAdamW, Group
 
 # elements of one part: 0.8 GB of masters and moments in float32
 PART = 1 << 26
+_ARRAYS = ("weights_N", "exp_avg_N", "exp_avg_sq_N")
 
 
 class OffloadedAdamW(FlatAdamW):
@@ -25,6 +26,8 @@ class OffloadedAdamW(FlatAdamW):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.incoming, self.outgoing = torch.cuda.Stream(), torch.cuda.Stream()
+        # two places on the device for each array that lives on the host
+        self.buffers: dict[tuple[str, torch.dtype], list[Tensor]] = {}
 
     def _place(self, group: Group) -> Group:
         if group.kind == "masters":
@@ -35,18 +38,20 @@ class OffloadedAdamW(FlatAdamW):
 
     def _update(self, group: Group, device_scalars: Tensor, scalars: Scalars) -> None:
         current = torch.cuda.current_stream()
-        # what the last step sent out must have arrived before it comes in again
+        # what the group before sent out must have left the buffers
         self.incoming.wait_stream(self.outgoing)
         self.incoming.wait_stream(current)
-        names = ("weights_N", "exp_avg_N", "exp_avg_sq_N")
         left: list[torch.cuda.Event] = []
         for number, start in enumerate(range(0, group.grad_N.numel(), PART)):
             part = slice(start, start + PART)
-            parts = {name: getattr(group, name)[part] for name in names}
-            if number >= 2:  # no more than two parts on the device
+            far = {name: getattr(group, name)[part] for name in _ARRAYS}
+            near = {name: self._near(name, tensor, number) for name, tensor in far.items()}
+            if number >= 2:
                 self.incoming.wait_event(left[number - 2])
             with torch.cuda.stream(self.incoming):
-                near = {n: t.to("cuda", non_blocking=True) for n, t in parts.items()}
+                for name, tensor in far.items():
+                    if not tensor.is_cuda:
+                        near[name].copy_(tensor, non_blocking=True)
             current.wait_stream(self.incoming)
             self.update(
                 near["weights_N"],
@@ -59,15 +64,21 @@ class OffloadedAdamW(FlatAdamW):
             )
             self.outgoing.wait_stream(current)
             with torch.cuda.stream(self.outgoing):
-                for name, tensor in near.items():
-                    if not parts[name].is_cuda:
-                        parts[name].copy_(tensor, non_blocking=True)
+                for name, tensor in far.items():
+                    if not tensor.is_cuda:
+                        tensor.copy_(near[name], non_blocking=True)
             left.append(torch.cuda.Event())
             left[-1].record(self.outgoing)
-            for tensor in near.values():
-                tensor.record_stream(current)
-                tensor.record_stream(self.outgoing)
         current.wait_stream(self.outgoing)
+
+    def _near(self, name: str, far: Tensor, number: int) -> Tensor:
+        """Where part `number` of an array lies on the device: a buffer, or itself."""
+        if far.is_cuda:
+            return far
+        pair = self.buffers.setdefault((name, far.dtype), [])
+        while len(pair) < 2:
+            pair.append(torch.empty(PART, dtype=far.dtype, device=self.grad_N.device))
+        return pair[number % 2][: far.numel()]
 
 
 def _pinned(tensor: Tensor) -> Tensor:

@@ -110,29 +110,6 @@ def _power_of_two(typingctx, exponent):
     return types.float32(types.int32), build
 
 
-@intrinsic
-def prefetch(typingctx, matrix, row, column):
-    """Ask for the cache line of an element."""
-
-    def build(context, builder, signature, args):
-        kind = signature.args[0]
-        value = context.make_array(kind)(context, builder, args[0])
-        pointer = cgutils.get_item_pointer(
-            context, builder, kind, value, [args[1], args[2]], wraparound=False
-        )
-        fetch = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, _INT32, _INT32, _INT32]),
-            "llvm.prefetch.p0",
-        )
-        # to read, into the nearest cache, data
-        flags = [ir.Constant(_INT32, v) for v in (0, 3, 1)]
-        builder.call(fetch, [builder.bitcast(pointer, _BYTE_POINTER), *flags])
-        return context.get_dummy_value()
-
-    return types.void(matrix, row, column), build
-
-
 # no reordering here: it would fold the two parts of ln 2 into one
 @njit(fastmath={"contract"}, error_model="numpy")
 def exp32(x):
@@ -167,6 +144,8 @@ def share(count, index, parts):
 
 
 LANES = 16
+# row blocks that are asked for before their turn
+AHEAD = 2
 
 
 @intrinsic
@@ -232,3 +211,79 @@ def outer_block(typingctx, weight, stride, inputs, count, out, rows):
         return context.get_dummy_value()
 
     return types.void(weight, stride, inputs, count, out, rows), build
+
+
+@intrinsic
+def dot_block(typingctx, weight, stride, x0, x1, x2, x3, count, out, across, rows, columns):
+    """`out[c * across + r] = weight[r] . x_c` for `rows` weight rows and the first `columns` inputs.
+
+    Every weight is read once and the rows that follow in memory are asked for meanwhile.
+
+    Args:
+        weight: Address of the first row.
+        stride: float32 numbers from one row to the next.
+        x0: Address of the first input; x1, x2, x3 likewise.
+        count: Columns of the weight, a multiple of 16.
+        out: Address of the result for row 0 and input 0.
+        across: float32 numbers in `out` from one input to the next.
+        rows: How many rows, a constant.
+        columns: How many inputs, a constant from 1 to 4.
+    """
+    if not (isinstance(rows, types.IntegerLiteral) and isinstance(columns, types.IntegerLiteral)):
+        return None
+    height, width = rows.literal_value, columns.literal_value
+    single, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
+
+    def build(context, builder, signature, args):
+        base, step, total, across_at = args[0], args[1], args[6], args[8]
+        lines = [
+            builder.add(base, builder.mul(step, _INT64(4 * r))) for r in range(height)
+        ]  # fmt: skip
+        inputs = args[2 : 2 + width]
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32"
+        )
+        fetch = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, _INT32, _INT32, _INT32]),
+            "llvm.prefetch.p0",
+        )
+        reduce = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(single, [single, vector]),
+            "llvm.vector.reduce.fadd.v16f32",
+        )
+        flags = [ir.Constant(_INT32, v) for v in (0, 3, 1)]
+        sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(height)]
+        for place in [s for row in sums for s in row]:
+            builder.store(ir.Constant(vector, [0.0] * LANES), place)
+        ahead = builder.mul(step, _INT64(4 * height * AHEAD))
+
+        def load(address, offset):
+            at = builder.inttoptr(builder.add(address, offset), vector.as_pointer())
+            value = builder.load(at)
+            value.align = 4
+            return value
+
+        with cgutils.for_range(builder, builder.sdiv(total, _INT64(LANES))) as loop:
+            offset = builder.mul(loop.index, _INT64(4 * LANES))
+            values = [load(x, offset) for x in inputs]
+            for line, row in zip(lines, sums, strict=True):
+                at = builder.add(line, builder.add(offset, ahead))
+                builder.call(fetch, [builder.inttoptr(at, _BYTE_POINTER), *flags])
+                w = load(line, offset)
+                for x, place in zip(values, row, strict=True):
+                    builder.store(builder.call(fma, [w, x, builder.load(place)]), place)
+        for r, row in enumerate(sums):
+            for c, place in enumerate(row):
+                result = builder.call(
+                    reduce, [ir.Constant(single, 0.0), builder.load(place)], fastmath=("reassoc",)
+                )
+                at = builder.add(builder.mul(across_at, _INT64(c)), _INT64(r))
+                at = builder.add(args[7], builder.mul(at, _INT64(4)))
+                builder.store(result, builder.inttoptr(at, single.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(
+        weight, stride, x0, x1, x2, x3, count, out, across, rows, columns
+    ), build  # fmt: skip

@@ -1,105 +1,77 @@
-"""Thin matrix products inside compiled kernels: 4 weight rows against 1, 2 or 4 input rows at a time.
+"""Thin matrix products inside compiled kernels: 4 weight rows against 1 to 4 input rows at a time.
 
-`weight` is read once from memory: the next block is asked for while this one is multiplied. Import
-this only where numba is installed.
+Every weight is read once from memory. Import this only where numba is installed.
 """
 # pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
 from nautiloid.ops.compiled import FAST
-from nautiloid.ops.intrinsics import prefetch
+from nautiloid.ops.intrinsics import LANES, dot_block, floats
 
-LINE = 16  # float32 numbers of a cache line
+FLOAT = 4  # bytes
+
+
+@njit(error_model="numpy")
+def _block(weight, x0, x1, x2, x3, inner, out, across, inputs):
+    """4 weight rows with up to 4 inputs."""
+    if inputs == 4:
+        dot_block(weight, inner, x0, x1, x2, x3, inner, out, across, 4, 4)
+    elif inputs == 3:
+        dot_block(weight, inner, x0, x1, x2, x2, inner, out, across, 4, 3)
+    elif inputs == 2:
+        dot_block(weight, inner, x0, x1, x1, x1, inner, out, across, 4, 2)
+    else:
+        dot_block(weight, inner, x0, x0, x0, x0, inner, out, across, 4, 1)
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def fetch4(weight, row):
-    """Ask for 4 rows from `row` on (or the last ones)."""
-    rows, columns = weight.shape
-    start = min(row, max(rows - 4, 0))
-    for r in range(start, min(start + 4, rows)):
-        for c in range(0, columns, LINE):
-            prefetch(weight, r, c)
-
-
-@njit(fastmath=FAST, error_model="numpy")
-def dot1(weight, row, x, c):
-    """One weight row with one input row."""
+def _dot(weight, x):
     total = np.float32(0)
-    for j in range(weight.shape[1]):
-        total += weight[row, j] * x[c, j]
+    for j in range(len(x)):
+        total += weight[j] * x[j]
     return total
 
 
-@njit(fastmath=FAST, error_model="numpy")
-def block4x1(weight, row, x, c):
-    """4 weight rows with one input row."""
-    zero = np.float32(0)
-    a0, a1, a2, a3 = zero, zero, zero, zero
-    for j in range(weight.shape[1]):
-        v = x[c, j]
-        a0 += weight[row, j] * v
-        a1 += weight[row + 1, j] * v
-        a2 += weight[row + 2, j] * v
-        a3 += weight[row + 3, j] * v
-    return a0, a1, a2, a3
+@njit(error_model="numpy")
+def rows_product(weight, inner, first, last, x, index, start, stop, out, across):
+    """`out[i, r] = weight[r] . x[index[i]]` for r in first..last and i in start..stop.
 
-
-@njit(fastmath=FAST, error_model="numpy")
-def block4x4(weight, row, x, c0, c1, c2, c3):
-    """4 weight rows with 4 input rows: 16 sums, input row by input row."""
-    z = np.float32(0)
-    a0, a1, a2, a3, b0, b1, b2, b3 = z, z, z, z, z, z, z, z
-    d0, d1, d2, d3, e0, e1, e2, e3 = z, z, z, z, z, z, z, z
-    for j in range(weight.shape[1]):
-        w0, w1, w2, w3 = weight[row, j], weight[row + 1, j], weight[row + 2, j], weight[row + 3, j]
-        v = x[c0, j]
-        a0 += w0 * v
-        a1 += w1 * v
-        a2 += w2 * v
-        a3 += w3 * v
-        v = x[c1, j]
-        b0 += w0 * v
-        b1 += w1 * v
-        b2 += w2 * v
-        b3 += w3 * v
-        v = x[c2, j]
-        d0 += w0 * v
-        d1 += w1 * v
-        d2 += w2 * v
-        d3 += w3 * v
-        v = x[c3, j]
-        e0 += w0 * v
-        e1 += w1 * v
-        e2 += w2 * v
-        e3 += w3 * v
-    return (a0, a1, a2, a3, b0, b1, b2, b3, d0, d1, d2, d3, e0, e1, e2, e3)
-
-
-@njit(fastmath=FAST, error_model="numpy")
-def rows_product(weight, first, last, x, index, start, stop, out):
-    """`out[i, r] = weight[r] . x[index[i]]` for r in first..last and i in start..stop."""
+    Args:
+        weight: Address of a matrix with rows of `inner` numbers.
+        inner: Numbers of a weight row and of an input.
+        first: First weight row; `last` is one past the end.
+        x: Address of the inputs.
+        index: Input row of each i.
+        start: First i; `stop` is one past the end.
+        out: Address of the results, rows of `across` numbers.
+    """
     row = first
-    while row + 4 <= last:
-        fetch4(weight, row + 8)
+    whole = inner % LANES == 0
+    while whole and row + 4 <= last:
+        line = weight + FLOAT * inner * row
         i = start
-        while i + 4 <= stop:
-            s = block4x4(weight, row, x, index[i], index[i + 1], index[i + 2], index[i + 3])
-            for k in range(4):
-                for r in range(4):
-                    out[i + k, row + r] = s[4 * k + r]
-            i += 4
         while i < stop:
-            t = block4x1(weight, row, x, index[i])
-            for r in range(4):
-                out[i, row + r] = t[r]
-            i += 1
+            n = min(4, stop - i)
+            _block(
+                line,
+                x + FLOAT * inner * index[i],
+                x + FLOAT * inner * index[min(i + 1, stop - 1)],
+                x + FLOAT * inner * index[min(i + 2, stop - 1)],
+                x + FLOAT * inner * index[min(i + 3, stop - 1)],
+                inner,
+                out + FLOAT * (across * i + row),
+                across,
+                n,
+            )
+            i += n
         row += 4
     while row < last:
+        w = carray(floats(weight + FLOAT * inner * row), inner)
         for i in range(start, stop):
-            out[i, row] = dot1(weight, row, x, index[i])
+            y = carray(floats(out + FLOAT * (across * i + row)), 1)
+            y[0] = _dot(w, carray(floats(x + FLOAT * inner * index[i]), inner))
         row += 1

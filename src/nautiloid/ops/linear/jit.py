@@ -6,7 +6,8 @@ Import this only where `ops.compiled.is_available`.
 
 from __future__ import annotations
 
-import torch
+from array import array
+
 from numba import carray
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from nautiloid.ops.products import rows_product
 # up to this many rows sums run along the rows, above it the rows are the lanes of a vector
 FEW = 4
 BLOCK = 8
-_ROWS = torch.arange(COMPILED_ROWS)
+_ROWS = array("q", range(COMPILED_ROWS))
 
 
 @Kernel
@@ -37,10 +38,9 @@ def _linear(p):
     x = carray(floats(a[0]), (m, k))
     y = carray(floats(a[2]), (m, n))
     if m <= FEW:
-        weight = carray(floats(a[1]), (n, k))
         index = carray(integers(a[3]), m)
         first, last = share((n + 3) // 4, thread(), team())
-        rows_product(weight, 4 * first, min(4 * last, n), x, index, 0, m, y)
+        rows_product(a[1], k, 4 * first, min(4 * last, n), a[0], index, 0, m, a[2], n)
         return
     across = carray(floats(a[7]), (k, LANES))
     product = carray(floats(a[7] + 4 * LANES * k), (n, LANES))
@@ -79,7 +79,7 @@ def linear(x_BK: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Ten
     out = x_BK.new_empty(rows, width)
     scratch = None if rows <= FEW else x_BK.new_empty(inner + width, LANES)
     _linear(
-        x_BK.data_ptr(), weight_NK.data_ptr(), out.data_ptr(), _ROWS.data_ptr(),
+        x_BK.data_ptr(), weight_NK.data_ptr(), out.data_ptr(), _ROWS.buffer_info()[0],
         rows, width, inner, 0 if scratch is None else scratch.data_ptr(),
     )  # fmt: skip
     return out if bias_N is None else out.add_(bias_N)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nautiloid.core.types import SamplingParams
 from nautiloid.engine.request import Request
-from nautiloid.ops.sampling import filter_logits, sample
+from nautiloid.ops.sampling import filter_logits, greedy, sample
 
 MASK = (1 << 64) - 1
 
@@ -77,8 +77,7 @@ class Sampler:
             )
         if settings.is_greedy:
             # what `sample` returns for such rows, without sorting and cumulating
-            best_B, ids_B = logits_BV.max(-1)
-            logprob_B = best_B - logits_BV.logsumexp(-1)
+            ids_B, logprob_B = greedy(logits_BV)
         else:
             draws = [uniform(request.seed, len(request.ids)) for request in requests]
             uniforms_B = torch.tensor(draws, dtype=torch.float64, device=self.device)

@@ -14,8 +14,10 @@ Suffixes: R rows of the padded layout, N columns out, K inner dim, P x Q shape o
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
 
+from triton._C.libtriton import ir
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language._core import builtin
 from triton.experimental.gluon.language.nvidia.hopper import (
     async_copy,
     fence_async_shared,
@@ -31,6 +33,15 @@ RELU2 = gl.constexpr(2)
 RELU2_BACKWARD = gl.constexpr(3)
 ACCUMULATE = gl.constexpr(4)
 REDUCE = gl.constexpr(5)
+TMA_REDUCE = gl.constexpr(6)
+
+
+@builtin
+def _add_box(desc, coord, source, _semantic=None):
+    """Add a box in shared memory to the tensor behind a TMA descriptor, asynchronously."""
+    coord = _semantic._convert_to_ir_values(coord, require_i64=False)
+    add = ir.DESCRIPTOR_REDUCE_KIND.ADD
+    _semantic.builder.create_async_tma_reduce(add, desc.handle, coord, source.handle)
 
 
 @gluon.jit
@@ -443,7 +454,8 @@ def _buffers(dtype: gl.constexpr, IS_GATHER: gl.constexpr, STAGES: gl.constexpr)
     return a, b, out, full, empty, h_bars
 
 
-@gluon.jit
+# a count that happens to be 1 must not become a constant: that folds branches the lowering needs
+@gluon.jit(do_not_specialize=["n_tiles", "expert_rows", "rows"])
 def rows_kernel(
     a_desc,
     b_desc,
@@ -547,11 +559,32 @@ def rows_kernel(
 
 
 @gluon.jit
+def _add(out, desc, value, row, col, PART: gl.constexpr, BN: gl.constexpr):
+    """Add a [64, BN] tile of float32 to the output through this warpgroup's half of the buffer."""
+    box: gl.constexpr = gl.NVMMASharedLayout(128, 32, 2)
+    whole = out._reinterpret(gl.float32, [256 // BN, 64, BN], box).index(PART * (128 // BN))
+    boxes = out._reinterpret(gl.float32, [8, 64, 32], box)
+    tma.store_wait(0)
+    whole.store(value)
+    fence_async_shared()
+    gl.thread_barrier()
+    for j in gl.static_range(BN // 32):
+        _add_box(desc, [row, col + j * 32], boxes.index(PART * 4 + j))
+
+
+@gluon.jit
 def _finish_weight(
     acc, out, c_desc, c_ptr, row, col, Q, PART: gl.constexpr, BN: gl.constexpr, KIND: gl.constexpr
 ):
     if KIND == PLAIN:
         _put(out, c_desc, acc.to(out.dtype), row, col, PART, BN)
+    elif KIND == TMA_REDUCE:
+        if BN == 256:
+            left, right = _halves(acc)
+            _add(out, c_desc, left, row, col, PART, 128)
+            _add(out, c_desc, right, row, col + 128, PART, 128)
+        else:
+            _add(out, c_desc, acc, row, col, PART, BN)
     else:
         layout: gl.constexpr = acc.type.layout
         r = row + gl.arange(0, 64, gl.SliceLayout(1, layout))
@@ -699,7 +732,7 @@ def _load_weight(
             it += 1
 
 
-@gluon.jit
+@gluon.jit(do_not_specialize=["P", "p_tiles", "n_tiles", "tiles"])
 def weight_kernel(
     a_desc,
     b_desc,

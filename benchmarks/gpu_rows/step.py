@@ -30,6 +30,7 @@ class Setting:
         length: Their tokens.
         micro_batches: Micro-batches of one step.
         trainer: Parameter mode and memory.
+        warm: Steps before the measured ones.
         reps: Measured steps.
     """
 
@@ -38,6 +39,7 @@ class Setting:
     length: int
     micro_batches: int
     trainer: TrainerConfig
+    warm: int = 2
     reps: int = 4
 
     @property
@@ -72,14 +74,14 @@ def settings(**optim: object) -> TrainerConfig:
     )
 
 
-def slice_setting(micro_batches: int = 4) -> Setting:
+def slice_setting(micro_batches: int = 4, moments: str = "float32") -> Setting:
     """Nine layers of Nemotron-3-Nano-30B-A3B."""
-    return Setting(slice_config(), 2, 8192, micro_batches, settings(moments="bfloat16"))
+    return Setting(slice_config(), 2, 8192, micro_batches, settings(moments=moments))
 
 
 def nano4b_setting() -> Setting:
     """The whole dense hybrid Nemotron-3-Nano-4B."""
-    return Setting(preset("nemotron-3-nano-4b"), 4, 4096, 8, settings(), reps=3)
+    return Setting(preset("nemotron-3-nano-4b"), 4, 4096, 8, settings(), warm=1, reps=2)
 
 
 def measure(setting: Setting) -> Measured:
@@ -90,7 +92,7 @@ def measure(setting: Setting) -> Measured:
         random_batch(setting.config, setting.rows, setting.length, seed)
         for seed in range(setting.micro_batches)
     ]
-    times, peak, figures = timed_steps(trainer, batches, warm=2, reps=setting.reps)
+    times, peak, figures = timed_steps(trainer, batches, warm=setting.warm, reps=setting.reps)
     losses = [step["loss"] for step in figures]
     assert all(5 < loss < 20 for loss in losses), losses
     step_s = statistics.median(times)
@@ -117,6 +119,8 @@ def rows() -> list[Row]:
     found.append(_memory_row("memory_model_error_slice", four))
     one = measure(slice_setting(1))
     found.append(_mfu_row("step_slice_mfu_1mb", one, slice_setting(1), None))
+    short = slice_setting(moments="bfloat16")
+    found.append(_mfu_row("step_slice_mfu_bf16_moments", measure(short), short, None))
     small = measure(nano4b_setting())
     setting = nano4b_setting()
     found.append(

@@ -19,18 +19,21 @@ def add_rows_kernel(
     if row != before:
         total = tl.zeros([BLOCK_D], tl.float32)
         j = r
-        go_on = r < T
-        while go_on:
-            t = j + tl.arange(0, BLOCK_T)
-            is_same = tl.load(ids + t, mask=t < T, other=-1) == row
-            source = tl.load(order + t, mask=t < T, other=0)
+        # ids of the last of the next rows: equal means that all between are
+        ahead = tl.load(ids + j + BLOCK_T - 1, mask=j + BLOCK_T <= T, other=-1)
+        while ahead == row:
+            source = tl.load(order + j + tl.arange(0, BLOCK_T))
             values = tl.load(
-                dy + source[:, None] * stride_dy + d[None, :],
-                mask=is_same[:, None] & inside[None, :],
-                other=0.0,
+                dy + source[:, None] * stride_dy + d[None, :], mask=inside[None, :], other=0.0
             )
             total += tl.sum(values.to(tl.float32), 0)
             j += BLOCK_T
-            go_on = (tl.sum(is_same.to(tl.int32), 0) == BLOCK_T) & (j < T)
+            ahead = tl.load(ids + j + BLOCK_T - 1, mask=j + BLOCK_T <= T, other=-1)
+        same = tl.load(ids + j, mask=j < T, other=-1)
+        while same == row:
+            source = tl.load(order + j)
+            total += tl.load(dy + source * stride_dy + d, mask=inside, other=0.0).to(tl.float32)
+            j += 1
+            same = tl.load(ids + j, mask=j < T, other=-1)
         place = out + row.to(tl.int64) * D + d
         tl.store(place, tl.load(place, mask=inside, other=0.0) + total, mask=inside)

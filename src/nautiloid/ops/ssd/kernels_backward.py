@@ -6,10 +6,12 @@ so that the later ones find their tiles in the L2 cache: for dC, dB and dx; a si
 would not fit in registers. The states before each chunk (`states`) and the gradients of those
 after it (`d_states`) come from `kernels.carry_states`.
 
-The gradient of the decay of token t inside a chunk is the sum of what crosses t: pairs j < t <= i,
-what the earlier state gives to i >= t, what j < t gives to the later state, and what passes through
-the whole chunk. A token's effect on itself does not decay and takes no part. The chunk programs
-leave row and column sums; `step_gradients` adds them up.
+The gradient of the decay of token t is what crosses t: the influence of j < t on i >= t, summed over
+pairs inside the chunk, the state before it and the gradient of the one after it. From one token to
+the next it changes by what t gives less what t receives, so that the chunk programs need to leave
+only these two sums; `step_gradients` adds them up. A token's effect on itself takes no part. Where a
+chunk begins, what crosses is `<state, d_state>` of that border; `crossing_states` forms it at every
+EVERY-th chunk, and rounding cannot pile up for longer.
 
 Suffixes and storage as in `kernels`; i is the token that receives, j the one that gives.
 """
@@ -57,7 +59,7 @@ def _map_gradient(
     target,
     target_stride,
     sums,
-    pair_sums,
+    state_sums,
     token,
     left,
     g,
@@ -77,8 +79,8 @@ def _map_gradient(
 ):
     """dC: rows i, `own` C, `u` dy, `w` x, states before. With GIVES, dB: rows j, all swapped.
 
-    `sums` gets each row's share in the flow through decays, `pair_sums` (dB only) the part of it
-    that stays inside the chunk, over all rows.
+    `sums` gets each row's share in the flow through decays, `state_sums` the part of it that comes
+    from or goes into states, over all rows.
     """
     PB: tl.constexpr = (P + BP - 1) // BP
     HALVES: tl.constexpr = BN // BK == 2
@@ -97,7 +99,7 @@ def _map_gradient(
     total0 = tl.zeros([CHUNK, BK], tl.float32)
     total1 = tl.zeros([CHUNK, BK], tl.float32)
     flow_sums = tl.zeros([CHUNK], tl.float32)
-    pair_sum = 0.0
+    state_sum = 0.0
     for r in tl.range(0, HEADS * PB, num_stages=STAGES):
         head = r // PB
         h = g * HEADS + head
@@ -131,21 +133,24 @@ def _map_gradient(
             part = tl.dot(ut, tl.trans(state1), input_precision="ieee") * weight[:, None]
             total1 += part
             carried += tl.sum(part * own1.to(tl.float32), axis=1)
+        carried = tl.where(is_real, carried, 0.0)
         if PB > 1:
             keep = tl.where(r % PB == 0, 0.0, 1.0)
             flow_sums = flow_sums * keep + flows + carried
-            pair_sum = pair_sum * keep + tl.sum(flows)
+            state_sum = state_sum * keep + tl.sum(carried)
         else:
             flow_sums = flows + carried
-            pair_sum = tl.sum(flows)
+            state_sum = tl.sum(carried)
         if r % PB == PB - 1:
-            tl.store(sums + at + rows, tl.where(is_real, flow_sums, 0.0))
-            if GIVES:
-                tl.store(pair_sums + h, pair_sum)
+            tl.store(sums + at + rows, flow_sums)
+            tl.store(state_sums + h, state_sum)
+    # loaded again rather than held in shared memory, which the loop needs
+    other0 = load_rows(other, token, g, 0, CHUNK, BK, N)
     small = d_scores.to(own0.dtype)
     total0 = tl.dot(small, other0, total0, input_precision="ieee")
     _store_sums(target, target_stride, total0, token, left, g, 0, N, CHUNK, BK)
     if HALVES:
+        other1 = load_rows(other, token, g, BK, CHUNK, BK, N)
         total1 = tl.dot(small, other1, total1, input_precision="ieee")
         _store_sums(target, target_stride, total1, token, left, g, 1, N, CHUNK, BK)
 
@@ -156,7 +161,6 @@ def _input_gradient(
     B,
     C,
     dy,
-    states,
     d_states,
     dt,
     acs,
@@ -164,7 +168,6 @@ def _input_gradient(
     dx,
     dx_stride,
     direct_steps,
-    through_sums,
     skip_sums,
     token,
     left,
@@ -182,7 +185,7 @@ def _input_gradient(
     BK: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """dx, and what x, the states and D have of each row and head."""
+    """dx, and what dt and D have of it directly."""
     PB: tl.constexpr = (P + BP - 1) // BP
     HALVES: tl.constexpr = BN // BK == 2
     rows = tl.arange(0, CHUNK)
@@ -198,7 +201,6 @@ def _input_gradient(
     scores = scores.to(b0.dtype)
     dx += token.to(tl.int64) * dx_stride
     direct = tl.zeros([CHUNK], tl.float32)
-    through = 0.0
     skip_sum = 0.0
     for r in tl.range(0, HEADS * PB, num_stages=STAGES):
         head = r // PB
@@ -209,16 +211,11 @@ def _input_gradient(
         a = tl.load(acs + at + rows)
         steps = tl.load(dt + at + rows)
         last = tl.load(acs + at + CHUNK - 1)
-        state0 = load_state(states, slot + head, 0, p0, N, BK, BP)
         d_state0 = load_state(d_states, slot + head, 0, p0, N, BK, BP)
         du = tl.dot(b0, d_state0, input_precision="ieee")
-        product = tl.sum(state0.to(tl.float32) * d_state0.to(tl.float32), axis=1)
-        passed = tl.sum(product)
         if HALVES:
-            state1 = load_state(states, slot + head, 1, p0, N, BK, BP)
             d_state1 = load_state(d_states, slot + head, 1, p0, N, BK, BP)
             du = tl.dot(b1, d_state1, du, input_precision="ieee")
-            passed += tl.sum(tl.sum(state1.to(tl.float32) * d_state1.to(tl.float32), axis=1))
         du *= power(last - a)[:, None]
         # rows past the end belong to the next sequence
         receiver = tl.where(is_real, a, float("-inf"))
@@ -236,19 +233,15 @@ def _input_gradient(
             mask=row_mask(rows, left, p, P, BP),
         )
         skipped = tl.sum(tl.where(is_real, tl.sum(wide * d_wide, axis=1), 0.0))
-        passed *= power(last)
         if PB > 1:
             keep = tl.where(r % PB == 0, 0.0, 1.0)
             direct = direct * keep + tl.sum(wide * du, axis=1)
-            through = through * keep + passed
             skip_sum = skip_sum * keep + skipped
         else:
             direct = tl.sum(wide * du, axis=1)
-            through = passed
             skip_sum = skipped
         if r % PB == PB - 1:
             tl.store(direct_steps + at + rows, direct)
-            tl.store(through_sums + h, through)
             tl.store(skip_sums + h, skip_sum)
 
 
@@ -288,7 +281,7 @@ def chunk_gradients(
     STAGES: tl.constexpr,
     ROLE: tl.constexpr,
 ):
-    """dx, dB, dC and the sums for `step_gradients`: [3, H, padded] and [3, chunks, H].
+    """dx, dB, dC and the sums for `step_gradients`: [3, H, padded] and [4, chunks, H].
 
     The state dimension is taken in one or two parts of BK, so that products with it stay small.
     ROLE 3 runs all three roles in one launch.
@@ -314,15 +307,48 @@ def chunk_gradients(
         )  # fmt: skip
     elif role == 1:
         _map_gradient(
-            B, C, x, dy, d_states, acs, source, dB, dB_stride, sums + plane, out, token, left, g, slot,
-            head_base, padded, H, P, N, HEADS, CHUNK, BP, BN, BK, True, STAGES,
+            B, C, x, dy, d_states, acs, source, dB, dB_stride, sums + plane, out + out_plane,
+            token, left, g, slot, head_base, padded, H, P, N, HEADS, CHUNK, BP, BN, BK, True,
+            STAGES,
         )  # fmt: skip
     else:
         _input_gradient(
-            x, B, C, dy, states, d_states, dt, acs, D, dx, dx_stride, sums + 2 * plane,
-            out + out_plane, out + 2 * out_plane, token, left, g, slot, head_base, padded, H, P, N,
-            HEADS, CHUNK, BP, BN, BK, STAGES,
+            x, B, C, dy, d_states, dt, acs, D, dx, dx_stride, sums + 2 * plane,
+            out + 2 * out_plane, token, left, g, slot, head_base, padded, H, P, N, HEADS, CHUNK,
+            BP, BN, BK, STAGES,
         )  # fmt: skip
+
+
+@triton.jit
+def crossing_states(
+    states,
+    d_states,
+    acs,
+    chunks,
+    scalars,
+    first_chunk,
+    num_chunks,
+    padded,
+    H: tl.constexpr,
+    SIZE: tl.constexpr,
+    CHUNK: tl.constexpr,
+    EVERY: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """What passes through the whole of every EVERY-th chunk of a sequence: decay <state, d_state>."""
+    n = first_chunk + tl.program_id(1)
+    if tl.load(chunks + 2 * n + 1) % EVERY == 0:
+        h = tl.program_id(0)
+        at = (tl.program_id(1).to(tl.int64) * H + h) * SIZE
+        total = tl.zeros([BLOCK], tl.float32)
+        for i in range(0, SIZE, BLOCK):
+            k = i + tl.arange(0, BLOCK)
+            one = tl.load(states + at + k, mask=k < SIZE, other=0.0).to(tl.float32)
+            two = tl.load(d_states + at + k, mask=k < SIZE, other=0.0).to(tl.float32)
+            total += one * two
+        decay = power(tl.load(acs + h.to(tl.int64) * padded + (n.to(tl.int64) + 1) * CHUNK - 1))
+        out = scalars + (3 * num_chunks.to(tl.int64) + n) * H + h
+        tl.store(out, decay * tl.sum(total))
 
 
 @triton.jit
@@ -343,6 +369,7 @@ def step_gradients(
     H: tl.constexpr,
     CHUNK: tl.constexpr,
     BH: tl.constexpr,
+    EVERY: tl.constexpr,
     IS_RAW: tl.constexpr,
     IS_CLAMPED: tl.constexpr,
 ):
@@ -363,10 +390,17 @@ def step_gradients(
     steps = tl.load(dt + at, mask=mask, other=0.0)
     one = n.to(tl.int64) * H + h
     plane = num_chunks.to(tl.int64) * H
-    inside = tl.load(scalars + one, mask=is_head, other=0.0)
-    base = tl.load(scalars + plane + one, mask=is_head, other=0.0) - inside
-    base += tl.sum(arrived, axis=0)
-    # the sum over i >= t is a total less what comes before t
+    # what crosses into this chunk: known every EVERY chunks, between them by what states took and gave
+    since = tl.load(chunks + 2 * n + 1) % EVERY
+    k = tl.arange(0, EVERY)
+    past = (n - since + k).to(tl.int64)[:, None] * H + h[None, :]
+    is_past = (k < since)[:, None] & mask
+    taken = tl.load(scalars + past, mask=is_past, other=0.0)
+    left_over = tl.load(scalars + plane + past, mask=is_past, other=0.0) - taken
+    base = tl.sum(left_over, axis=0)
+    anchor = (n - since).to(tl.int64) * H + h
+    base += tl.load(scalars + anchor, mask=is_head, other=0.0)
+    base += tl.load(scalars + 3 * plane + anchor, mask=is_head, other=0.0)
     d_decay = tl.cumsum(crossing, axis=0) - crossing + base[None, :]
     A = tl.load(rate + h, mask=is_head, other=0.0).to(tl.float32)
     if IS_RAW:

@@ -80,8 +80,9 @@ def place_kernel(
     a = b * BLOCK + i
     ids = tl.load(experts + a, a < A, other=-1).to(tl.int32)
     rank = tl.zeros([BLOCK], tl.int32)
-    STEP: tl.constexpr = 64
-    for first in tl.static_range(0, BLOCK, STEP):
+    # few at a time: registers decide how many programs run at once
+    STEP: tl.constexpr = 16
+    for first in range(0, BLOCK, STEP):
         j = first + tl.arange(0, STEP)
         other = tl.load(experts + b * BLOCK + j, b * BLOCK + j < A, other=-1).to(tl.int32)
         same = (ids[:, None] == other[None, :]) & (j[None, :] < i[:, None])

@@ -18,20 +18,16 @@ def _order(x):
 
 
 @triton.jit
-def _keys(choice, e, EP: tl.constexpr):
-    """int64 keys that sort by value, the lowest index first among equals; they carry the index."""
-    return (_order(choice).to(tl.int64) << 32) | (EP - 1 - e).to(tl.int64)[None, :]
-
-
-@triton.jit
-def _index(key, EP: tl.constexpr):
-    return EP - 1 - (key & 0xFFFFFFFF).to(tl.int32)
+def _first(keys, best, e, EP: tl.constexpr):
+    """Lowest index whose key is the row's best."""
+    return tl.min(tl.where(keys == best[:, None], e[None, :], EP), 1)
 
 
 @triton.jit
 def _best(choice, e, EP: tl.constexpr):
     """Index of each row's largest value, the lowest index among equals."""
-    return _index(tl.max(_keys(choice, e, EP), 1), EP)
+    keys = _order(choice)
+    return _first(keys, tl.max(keys, 1), e, EP)
 
 
 @triton.jit
@@ -89,11 +85,12 @@ def route_kernel(
         chosen = tl.load(replay + out, mask, other=0).to(tl.int32)
     else:
         chosen = tl.zeros([ROWS, KP], tl.int32)
-        keys = _keys(choice, e, EP)
+        # integers, because their reductions over a warp are one instruction
+        keys = _order(choice)
         for i in tl.static_range(K):
-            best = tl.max(keys, 1)
-            chosen = tl.where((k == i)[None, :], _index(best, EP)[:, None], chosen)
-            keys = tl.where(keys == best[:, None], -0x8000000000000000, keys)
+            best = _first(keys, tl.max(keys, 1), e, EP)
+            chosen = tl.where((k == i)[None, :], best[:, None], chosen)
+            keys = tl.where(e[None, :] == best[:, None], -0x80000000, keys)
     # the scores of the chosen come from their logits again, which beats K more sums over a row
     taken = tl.load(logits + t.to(tl.int64)[:, None] * E + chosen, mask, other=0.0)
     if IS_SIGMOID:
@@ -166,11 +163,11 @@ def balance_kernel(
         s = tl.load(scores + t.to(tl.int64)[:, None] * E + e[None, :], inside, other=0.0)
         choice = tl.where(inside, s, -float("inf"))
         hit = tl.zeros([ROWS, EP], tl.float32)
-        keys = _keys(choice, e, EP)
+        keys = _order(choice)
         for _ in tl.static_range(K):
-            is_best = keys == tl.max(keys, 1)[:, None]
+            is_best = e[None, :] == _first(keys, tl.max(keys, 1), e, EP)[:, None]
             hit += tl.where(is_best & inside, 1.0, 0.0)
-            keys = tl.where(is_best, -0x8000000000000000, keys)
+            keys = tl.where(is_best, -0x80000000, keys)
         p_sum += tl.sum(s / (tl.sum(s, 1) + 1e-20)[:, None], 0)
         hit_sum += tl.sum(hit, 0)
         size += tl.sum(tl.where(counts, 1.0, 0.0), 0)

@@ -95,7 +95,7 @@ def arrange(experts_TK: Tensor, weights_TK: Tensor, experts: int, align: int = 6
     place = torch.empty(experts_TK.shape, **integers)
     tokens, bits = torch.zeros(2, rows, **integers).unbind()
     weights = bits.view(torch.float32)
-    columns = min(32, wide)
+    columns = min(8, wide)
     launch(
         kernels.scan_kernel,
         (blocks(experts, columns),),
@@ -103,7 +103,7 @@ def arrange(experts_TK: Tensor, weights_TK: Tensor, experts: int, align: int = 6
         totals,
         parts,
         experts,
-        BLOCK=64,
+        BLOCK=256,
         WIDE=columns,
     )
     launch(
@@ -120,7 +120,7 @@ def arrange(experts_TK: Tensor, weights_TK: Tensor, experts: int, align: int = 6
     )
     launch(kernels.place_kernel, (parts,),
         experts_TK, weights_TK, counts, starts, place, weights, tokens, assigned, experts,
-        K=experts_TK.shape[1], BLOCK=SORT_BLOCK, num_warps=8,
+        K=experts_TK.shape[1], BLOCK=SORT_BLOCK,
     )  # fmt: skip
     return Layout(place, weights, tokens, totals, starts, table, used, rows)
 

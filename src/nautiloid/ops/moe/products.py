@@ -46,18 +46,18 @@ def fits_hopper(x: Tensor, *dims: int) -> bool:
 
 
 def _boxes(x: Tensor) -> Any:
-    """TMA descriptor of boxes of 64 x 64 over the last dim and all others flattened."""
+    """TMA descriptor of boxes of 64 x 128 bytes over the last dim and all others flattened."""
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-    flat = x.view(-1, x.shape[-1])
-    return TensorDescriptor.from_tensor(flat, [64, 64], _box_layout())
+    flat, size = x.view(-1, x.shape[-1]), x.element_size()
+    return TensorDescriptor.from_tensor(flat, [64, 128 // size], _box_layout(8 * size))
 
 
 @functools.cache
-def _box_layout() -> Any:
+def _box_layout(bits: int) -> Any:
     from triton.experimental.gluon import language as gl
 
-    return gl.NVMMASharedLayout(128, 16, 2)
+    return gl.NVMMASharedLayout(128, bits, 2)
 
 
 def _tail(columns: int) -> int:
@@ -199,7 +199,7 @@ def weight_product(
             (_processors(a_RP.device),),
             _boxes(a_RP),
             _boxes(b_RQ),
-            _boxes(out if into is None else a_RP),
+            _boxes(out if into is None or sums == "TMA_REDUCE" else a_RP),
             out if into is not None else layout.weights_R,
             layout.starts,
             p,

@@ -171,7 +171,7 @@ def _compile_candidates_together() -> None:
 
     def prune_and_compile(self: Autotuner, kwargs: dict) -> list:
         chosen = prune(self, kwargs)
-        args = tuple(self.nargs.values())
+        args = tuple((self.nargs or {}).values())
 
         def compiled(config: Any) -> None:
             with contextlib.suppress(Exception):  # the measurement will tell
@@ -181,7 +181,7 @@ def _compile_candidates_together() -> None:
             list(pool.map(compiled, chosen))
         return chosen
 
-    Autotuner.prune_configs = prune_and_compile  # type: ignore[method-assign]
+    Autotuner.prune_configs = prune_and_compile
 
 
 Peer = tuple[Callable[[], Tensor], list[Tensor], Tensor]

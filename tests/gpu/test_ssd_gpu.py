@@ -19,21 +19,20 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ssd.CASES)
+# few cases: each compiles kernels of its own
+NANO = ssd.Case((1000, 1, 63, 64, 300), H=16, P=64, G=2, N=128, is_raw=True, has_initial=True)
+
+
+@pytest.mark.parametrize("name", ["odd lengths, packed", "head width no power of two"])
 def test_same_as_the_reference(name):
     ssd.check(ssd.CASES[name], torch.bfloat16, "cuda", 8e-3)
 
 
 def test_full_size():
-    case = ssd.Case((1000, 1, 63, 64, 300), H=16, P=64, G=2, N=128, is_raw=True, has_initial=True)
-    ssd.check(case, torch.bfloat16, "cuda", 6e-3)
+    ssd.check(NANO, torch.bfloat16, "cuda", 6e-3)
 
 
 def test_runs_agree_bit_for_bit():
-    case = ssd.Case((900, 130), H=16, P=64, G=2, N=128, is_raw=True)
-    inputs = {k: v.cuda() for k, v in ssd._inputs(case).items()}
-    inputs = {k: v.to(torch.bfloat16 if v.dim() > 1 else torch.float32) for k, v in inputs.items()}
-    inputs["d_final"] = inputs["d_final"].float()
-    first, second = ssd._found(case, dict(inputs)), ssd._found(case, dict(inputs))
+    first, second = (ssd.run(NANO, torch.bfloat16, "cuda") for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert a is b is None or torch.equal(a, b)

@@ -120,17 +120,24 @@ def _found(case: Case, v: dict[str, Tensor]) -> list[Tensor | None]:
     return [y, final, dx, d_dt, d_rate, dB, dC, d_D, d_bias, d_initial]
 
 
-def check(case: Case, dtype: torch.dtype, device: str, tolerance: float) -> None:
-    """Values and gradients against the token-by-token scan in float64, as relative norms."""
+def _rounded(case: Case, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
     small = ("x", "dt", "B", "C", "dy")
-    inputs = {
+    return {
         k: t.to(device, dtype if k in small else torch.float32) for k, t in _inputs(case).items()
     }
-    # the reference gets the rounded inputs
-    expected = _expected(case, {k: t.clone() for k, t in inputs.items()})
+
+
+def run(case: Case, dtype: torch.dtype, device: str) -> list[Tensor | None]:
+    """Values and gradients (`NAMES`) by the kernels, with fresh memory poisoned."""
     with poisoned_memory():
-        found = _found(case, inputs)
-    for name, e, f in zip(NAMES, expected, found, strict=True):
+        return _found(case, _rounded(case, dtype, device))
+
+
+def check(case: Case, dtype: torch.dtype, device: str, tolerance: float) -> None:
+    """Values and gradients against the token-by-token scan in float64, as relative norms."""
+    # the reference gets the rounded inputs
+    expected = _expected(case, _rounded(case, dtype, device))
+    for name, e, f in zip(NAMES, expected, run(case, dtype, device), strict=True):
         if f is None:
             continue
         error = (f.double() - e).norm() / e.norm().clamp(min=1e-12)

@@ -74,30 +74,31 @@ class Memory:
         self.config = config
         self.offload = Offload(config.smallest_offload, is_parameter)
         self.recipes: dict[int, Recipe] = {}
+        self.left: list[tuple[int, Tensor]] = []
         self.parts: frozenset[Part] = frozenset(config.recompute)
         self.is_offloading = False
 
     @contextmanager
     def layer(self, index: int | None) -> Iterator[None]:
         """The forward of one layer; None is a layer outside the trunk."""
-        outside = self.parts
-        config = self.config
-        chosen = config.covers(index)
-        self.parts = config.of_layer(index)
-        if not (config.offload_activations and chosen and torch.is_grad_enabled()):
-            try:
-                yield
-            finally:
-                self.parts = outside
-            return
-        self.is_offloading = True
-        self.offload.open()
+        outside, self.parts = self.parts, self.config.of_layer(index)
+        offloads = self.config.offload_activations and self.config.covers(index)
+        self.is_offloading = offloads and torch.is_grad_enabled()
         try:
+            if not (self.parts or self.is_offloading):
+                yield
+                return
+            if self.is_offloading:
+                self.offload.open()
             with saved_tensors_hooks(self._pack, self._unpack):
                 yield
         finally:
+            if self.is_offloading:
+                self.offload.close()
             self.is_offloading = False
-            self.offload.close()
+            for address, _ in self.left:
+                del self.recipes[address]
+            self.left.clear()
             self.parts = outside
 
     def drops(self, part: Part) -> bool:
@@ -123,6 +124,14 @@ class Memory:
                 yield
         finally:
             del self.recipes[address]
+
+    def leave(self, part: Part, output: Tensor, again: Callable[[], Tensor]) -> None:
+        """`discard` until the end of the layer, for a module that does not run the consumer itself."""
+        if self.drops(part):
+            address = output.untyped_storage().data_ptr()
+            self.recipes[address] = Recipe(again)
+            # an address names one tensor only while that is alive
+            self.left.append((address, output))
 
     def checkpoint(self, part: Part, run: Callable[..., Any], *inputs: Tensor) -> Any:
         """`run(*inputs)`, of which only the inputs are kept when the layer recomputes `part`."""

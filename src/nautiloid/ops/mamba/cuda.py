@@ -74,7 +74,7 @@ class _Mixer(torch.autograd.Function):
         norm_weight: Tensor,
         lengths: tuple[int, ...],
         sizes: MixerSizes,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         inner = norm_weight.shape[0]
         z, xbc, dt = _columns(projected, inner, conv_weight.shape[0])
         u, _ = conv_forward(xbc, conv_weight, conv_bias, lengths, wants_last=False)
@@ -89,11 +89,13 @@ class _Mixer(torch.autograd.Function):
         )  # fmt: skip
         ctx.lengths, ctx.sizes = lengths, sizes
         ctx.main_grad = main_grad(norm_weight)
-        return out
+        ctx.mark_non_differentiable(y)
+        ctx.set_materialize_grads(False)
+        return out, y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dout: Tensor, d_scan: None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         projected, conv_weight, conv_bias, dt_bias, A_log, D, norm_weight, y, u = ctx.saved_tensors
         lengths, sizes, inner = ctx.lengths, ctx.sizes, norm_weight.shape[0]
         z, xbc, dt = _columns(projected, inner, conv_weight.shape[0])
@@ -126,6 +128,24 @@ class _Mixer(torch.autograd.Function):
         )
 
 
+def mixer_and_scan(
+    projected_TR: Tensor,
+    conv_weight_CK: Tensor,
+    conv_bias_C: Tensor | None,
+    dt_bias_H: Tensor,
+    A_log_H: Tensor,
+    D_H: Tensor,
+    norm_weight_I: Tensor,
+    lengths: Sequence[int],
+    sizes: MixerSizes,
+) -> tuple[Tensor, Tensor]:
+    """`mixer`, and the scan's output [T, I] before the gated norm, without a gradient."""
+    return _Mixer.apply(
+        projected_TR, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I,
+        tuple(lengths), sizes,
+    )  # fmt: skip
+
+
 def mixer(
     projected_TR: Tensor,
     conv_weight_CK: Tensor,
@@ -142,7 +162,8 @@ def mixer(
     Args:
         projected_TR: z | x B C | dt, with dt before bias and softplus.
     """
-    return _Mixer.apply(
+    out, _ = mixer_and_scan(
         projected_TR, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I,
-        tuple(lengths), sizes,
+        lengths, sizes,
     )  # fmt: skip
+    return out

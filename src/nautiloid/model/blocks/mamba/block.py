@@ -6,6 +6,7 @@ P head width, G groups, N state size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -142,7 +143,22 @@ class MambaMix(nn.Module):
             y, final = self.ssd(x, dt, A, B, C, D, ctx.lengths, initial)
             if state is not None:
                 state.write(self.layer, "ssm", final)
-        return self.norm.gated_group_norm(y.flatten(-2), z, norm_weight_I, groups, self.eps)
+        y = y.flatten(-2)
+        return self._normed(
+            self.norm.gated_group_norm(y, z, norm_weight_I, groups, self.eps),
+            self.norm.gated_group_norm,
+            (y, z, norm_weight_I, groups),
+        )
+
+    def _normed(
+        self, out_TI: Tensor, norm: Callable[..., Tensor], made_of: tuple[Any, ...]
+    ) -> Tensor:
+        """The gated norm's output, which is formed again where the layer recomputes norms."""
+        if self.memory is not None and self.memory.drops("norm"):
+            y, z, weight, groups = made_of
+            kept = y.detach(), z.detach(), weight, groups, self.eps
+            self.memory.leave("norm", out_TI, lambda: norm(*kept))
+        return out_TI
 
     def _fused(
         self,
@@ -159,7 +175,8 @@ class MambaMix(nn.Module):
         is_plain = ctx.state is None and ctx.valid_T is None
         if not (is_plain and self.is_fused and projected_TR.is_cuda):
             return None
-        from nautiloid.ops.mamba.cuda import MixerSizes, mixer
+        from nautiloid.ops.mamba.cuda import MixerSizes, mixer_and_scan
+        from nautiloid.ops.norm.cuda import gated_forward
         from nautiloid.ops.ssd.cuda import fits
 
         c = self.config
@@ -173,7 +190,9 @@ class MambaMix(nn.Module):
             keeps_conv=self.memory is None or not self.memory.drops("conv"),
         )
         weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
-        return mixer(projected_TR, *weights, ctx.lengths, sizes)
+        out, y = mixer_and_scan(projected_TR, *weights, ctx.lengths, sizes)
+        z = projected_TR[:, : norm_weight_I.shape[0]]
+        return self._normed(out, gated_forward, (y, z, norm_weight_I, sizes.groups))
 
     def _compiled_step(
         self,

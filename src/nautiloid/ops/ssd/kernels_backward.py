@@ -24,6 +24,9 @@ import triton.language as tl
 
 from nautiloid.ops.ssd.kernels import load_rows, load_state, power, row_mask
 
+# an exponent of two that no step size reaches
+FINITE = tl.constexpr(64.0)
+
 
 @triton.jit
 def _store_sums(
@@ -94,7 +97,13 @@ def _map_gradient(
         own1 = load_rows(own, token, g, BK, CHUNK, BK, N)
         other1 = load_rows(other, token, g, BK, CHUNK, BK, N)
         scores = tl.dot(own1, tl.trans(other1), scores, input_precision="ieee")
-    scores = scores.to(own0.dtype)
+    if GIVES:
+        is_causal = rows[:, None] <= rows[None, :]
+    else:
+        is_causal = rows[:, None] >= rows[None, :]
+    # a token's effect on itself does not decay
+    is_apart = is_causal & (rows[:, None] != rows[None, :])
+    scores = tl.where(is_apart, scores, 0.0).to(own0.dtype)
     d_scores = tl.zeros([CHUNK, CHUNK], tl.float32)
     total0 = tl.zeros([CHUNK, BK], tl.float32)
     total1 = tl.zeros([CHUNK, BK], tl.float32)
@@ -110,29 +119,28 @@ def _map_gradient(
         ut = load_rows(u, token, h, p0, CHUNK, BP, P)
         wt = load_rows(w, token, h, p0, CHUNK, BP, P)
         pairs = tl.dot(ut, tl.trans(wt), input_precision="ieee")
+        # entries above the diagonal come to nothing later; until then they have to stay finite
         if GIVES:
             # rows past the end belong to the next sequence
             receiver = tl.where(is_real, a, float("-inf"))
-            within = power(receiver[None, :] - giving[:, None])
-            pairs = tl.where(rows[:, None] <= rows[None, :], pairs * within, 0.0)
-            flow = tl.where(rows[:, None] == rows[None, :], 0.0, pairs * scores.to(tl.float32))
+            exponent = receiver[None, :] - giving[:, None]
             weight = power(tl.load(acs + at + CHUNK - 1) - giving)
         else:
-            within = power(a[:, None] - giving[None, :])
-            pairs = tl.where(rows[:, None] >= rows[None, :], pairs * within, 0.0)
-            flow = tl.where(rows[:, None] == rows[None, :], 0.0, pairs * scores.to(tl.float32))
+            exponent = a[:, None] - giving[None, :]
             weight = power(a)
+        pairs *= power(tl.minimum(exponent, FINITE))
         d_scores += pairs
-        flows = tl.sum(flow, axis=1)
+        flows = tl.sum(pairs * scores.to(tl.float32), axis=1)
         state0 = load_state(states, slot + head, 0, p0, N, BK, BP)
-        part = tl.dot(ut, tl.trans(state0), input_precision="ieee") * weight[:, None]
-        total0 += part
+        part = tl.dot(ut, tl.trans(state0), input_precision="ieee")
+        total0 += part * weight[:, None]
         carried = tl.sum(part * own0.to(tl.float32), axis=1)
         if HALVES:
             state1 = load_state(states, slot + head, 1, p0, N, BK, BP)
-            part = tl.dot(ut, tl.trans(state1), input_precision="ieee") * weight[:, None]
-            total1 += part
+            part = tl.dot(ut, tl.trans(state1), input_precision="ieee")
+            total1 += part * weight[:, None]
             carried += tl.sum(part * own1.to(tl.float32), axis=1)
+        carried *= weight
         carried = tl.where(is_real, carried, 0.0)
         if PB > 1:
             keep = tl.where(r % PB == 0, 0.0, 1.0)
@@ -146,7 +154,7 @@ def _map_gradient(
             tl.store(state_sums + h, state_sum)
     # loaded again rather than held in shared memory, which the loop needs
     other0 = load_rows(other, token, g, 0, CHUNK, BK, N)
-    small = d_scores.to(own0.dtype)
+    small = tl.where(is_causal, d_scores, 0.0).to(own0.dtype)
     total0 = tl.dot(small, other0, total0, input_precision="ieee")
     _store_sums(target, target_stride, total0, token, left, g, 0, N, CHUNK, BK)
     if HALVES:
@@ -198,7 +206,7 @@ def _input_gradient(
         b1 = load_rows(B, token, g, BK, CHUNK, BK, N)
         c1 = load_rows(C, token, g, BK, CHUNK, BK, N)
         scores = tl.dot(b1, tl.trans(c1), scores, input_precision="ieee")
-    scores = scores.to(b0.dtype)
+    scores = tl.where(rows[:, None] <= rows[None, :], scores, 0.0).to(b0.dtype)
     dx += token.to(tl.int64) * dx_stride
     direct = tl.zeros([CHUNK], tl.float32)
     skip_sum = 0.0
@@ -219,8 +227,8 @@ def _input_gradient(
         du *= power(last - a)[:, None]
         # rows past the end belong to the next sequence
         receiver = tl.where(is_real, a, float("-inf"))
-        within = power(receiver[None, :] - a[:, None])
-        mixed = tl.where(rows[:, None] <= rows[None, :], scores.to(tl.float32) * within, 0.0)
+        within = power(tl.minimum(receiver[None, :] - a[:, None], FINITE))
+        mixed = scores.to(tl.float32) * within
         dv = load_rows(dy, token, h, p0, CHUNK, BP, P)
         v = load_rows(x, token, h, p0, CHUNK, BP, P)
         du = tl.dot(mixed.to(dv.dtype), dv, du, input_precision="ieee")

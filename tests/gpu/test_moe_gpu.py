@@ -1,16 +1,14 @@
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    pytest.skip("needs a GPU", allow_module_level=True)
+
 from tests.suites import experts as suite
 
-pytest.importorskip("triton")
+from nautiloid.ops.moe import balance, cuda, layout, products
 
-if torch.cuda.is_available():
-    from nautiloid.ops.moe import balance, cuda, layout, products
-
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
-]
+pytestmark = pytest.mark.gpu
 
 # dims in multiples of 64, which the Hopper kernels serve: every width of the last column tile
 HOPPER = {

@@ -12,7 +12,7 @@ Suffixes: R rows of the padded layout, N columns out, K inner dim, P x Q shape o
 """
 
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportCallIssue=false
-# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
 
 from triton._C.libtriton import ir
 from triton.experimental import gluon
@@ -140,18 +140,6 @@ def _skip(full, empty, it, steps, STAGES: gl.constexpr):
 
 
 @gluon.jit
-def _put(out, desc, value, row, col, PART: gl.constexpr, BN: gl.constexpr):
-    """Store a [64, BN] tile through this warpgroup's half of the output buffer."""
-    whole = out._reinterpret(out.dtype, [512 // BN, 64, BN], out.layout).index(PART * (256 // BN))
-    tma.store_wait(0)
-    whole.store(value)
-    fence_async_shared()
-    gl.thread_barrier()
-    for j in gl.static_range(BN // 64):
-        tma.async_copy_shared_to_global(desc, [row, col + j * 64], out.index(PART * 4 + j))
-
-
-@gluon.jit
 def _halves(x):
     """Left and right half of the columns, by registers alone."""
     wide: gl.constexpr = x.shape[1] // 2
@@ -164,18 +152,34 @@ def _halves(x):
 
 
 @gluon.jit
-def _columns(x, J: gl.constexpr):
-    """Columns 64 J to 64 J + 63."""
-    if x.shape[1] == 256:
+def _piece(x, I: gl.constexpr, N: gl.constexpr):
+    """Piece I of N = 1, 2 or 4 equal pieces of the columns."""
+    if N == 4:
         left, right = _halves(x)
-        half = left if J < 2 else right
+        half = left if I < 2 else right
         left, right = _halves(half)
-        return left if J % 2 == 0 else right
-    elif x.shape[1] == 128:
+        return left if I % 2 == 0 else right
+    elif N == 2:
         left, right = _halves(x)
-        return left if J % 2 == 0 else right
+        return left if I == 0 else right
     else:
         return x
+
+
+@gluon.jit
+def _put(out, desc, value, row, col, PART: gl.constexpr, BN: gl.constexpr):
+    """Store a [64, BN] tile through this warpgroup's half of the output buffer."""
+    OUT: gl.constexpr = out.shape[0] // 2
+    WIDE: gl.constexpr = BN if BN < OUT * 64 else OUT * 64
+    whole = out._reinterpret(out.dtype, [OUT * 128 // WIDE, 64, WIDE], out.layout)
+    for i in gl.static_range(BN // WIDE):
+        tma.store_wait(0)
+        whole.index(PART * (OUT * 64 // WIDE)).store(_piece(value, i, BN // WIDE))
+        fence_async_shared()
+        gl.thread_barrier()
+        for j in gl.static_range(WIDE // 64):
+            at = [row, col + i * WIDE + j * 64]
+            tma.async_copy_shared_to_global(desc, at, out.index(PART * OUT + j))
 
 
 @gluon.jit
@@ -192,7 +196,7 @@ def _finish_backward(
     for j in gl.static_range(BN // 64):
         box = out.index(PART * 4 + j)
         p = gl.maximum(box.load(layout).to(gl.float32), 0.0)
-        da = _columns(acc, j)
+        da = _piece(acc, j, BN // 64)
         dp += gl.sum(da * p * p, 1)
         acts = acts + ((p * p * w[:, None]).to(out.dtype),)  # noqa: RUF005 - no starred tuples
         box.store((da * p * (2.0 * w)[:, None]).to(out.dtype))
@@ -435,12 +439,12 @@ def _gather_rows(
 
 
 @gluon.jit
-def _buffers(dtype: gl.constexpr, IS_GATHER: gl.constexpr, STAGES: gl.constexpr):
+def _buffers(dtype: gl.constexpr, IS_GATHER: gl.constexpr, STAGES: gl.constexpr, OUT: gl.constexpr):
     """Boxes of both operands and of the output, the barriers of the stages, those of h."""
     box: gl.constexpr = gl.NVMMASharedLayout(128, 16, 2)
     a = gl.allocate_shared_memory(dtype, [STAGES * 2, 64, 64], box)
     b = gl.allocate_shared_memory(dtype, [STAGES * 4, 64, 64], box)
-    out = gl.allocate_shared_memory(dtype, [8, 64, 64], box)
+    out = gl.allocate_shared_memory(dtype, [2 * OUT, 64, 64], box)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     h_bars = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
@@ -478,6 +482,7 @@ def rows_kernel(
     KIND: gl.constexpr,
     IS_GATHER: gl.constexpr,
     STAGES: gl.constexpr,
+    OUT: gl.constexpr,
     GROUP: gl.constexpr,
 ):
     """Rows [R, K] times the weight of their expert, [N, K] (IS_NT) or [K, N], to [R, N].
@@ -495,7 +500,7 @@ def rows_kernel(
         expert_rows: Rows of one expert in b_desc's two-dimensional view of the weights.
         rows: R, the stride of dp.
     """
-    a, b, out, full, empty, h_bars = _buffers(b_desc.dtype, IS_GATHER, STAGES)
+    a, b, out, full, empty, h_bars = _buffers(b_desc.dtype, IS_GATHER, STAGES, OUT)
     if IS_GATHER:
         gl.warp_specialize(
             [
@@ -561,15 +566,18 @@ def rows_kernel(
 @gluon.jit
 def _add(out, desc, value, row, col, PART: gl.constexpr, BN: gl.constexpr):
     """Add a [64, BN] tile of float32 to the output through this warpgroup's half of the buffer."""
+    OUT: gl.constexpr = out.shape[0] // 2
     box: gl.constexpr = gl.NVMMASharedLayout(128, 32, 2)
-    whole = out._reinterpret(gl.float32, [256 // BN, 64, BN], box).index(PART * (128 // BN))
-    boxes = out._reinterpret(gl.float32, [8, 64, 32], box)
-    tma.store_wait(0)
-    whole.store(value)
-    fence_async_shared()
-    gl.thread_barrier()
-    for j in gl.static_range(BN // 32):
-        _add_box(desc, [row, col + j * 32], boxes.index(PART * 4 + j))
+    WIDE: gl.constexpr = BN if BN < OUT * 32 else OUT * 32
+    whole = out._reinterpret(gl.float32, [OUT * 64 // WIDE, 64, WIDE], box)
+    boxes = out._reinterpret(gl.float32, [OUT * 2, 64, 32], box)
+    for i in gl.static_range(BN // WIDE):
+        tma.store_wait(0)
+        whole.index(PART * (OUT * 32 // WIDE)).store(_piece(value, i, BN // WIDE))
+        fence_async_shared()
+        gl.thread_barrier()
+        for j in gl.static_range(WIDE // 32):
+            _add_box(desc, [row, col + i * WIDE + j * 32], boxes.index(PART * OUT + j))
 
 
 @gluon.jit
@@ -579,12 +587,7 @@ def _finish_weight(
     if KIND == PLAIN:
         _put(out, c_desc, acc.to(out.dtype), row, col, PART, BN)
     elif KIND == TMA_REDUCE:
-        if BN == 256:
-            left, right = _halves(acc)
-            _add(out, c_desc, left, row, col, PART, 128)
-            _add(out, c_desc, right, row, col + 128, PART, 128)
-        else:
-            _add(out, c_desc, acc, row, col, PART, BN)
+        _add(out, c_desc, acc, row, col, PART, BN)
     else:
         layout: gl.constexpr = acc.type.layout
         r = row + gl.arange(0, 64, gl.SliceLayout(1, layout))
@@ -747,6 +750,7 @@ def weight_kernel(
     TAIL: gl.constexpr,
     KIND: gl.constexpr,
     STAGES: gl.constexpr,
+    OUT: gl.constexpr,
 ):
     """Each expert's a^T b over its rows, [R, P] and [R, Q] to [E, P, Q].
 
@@ -756,7 +760,7 @@ def weight_kernel(
         starts: int32 [E + 1] first padded row of each expert, and the end.
         tiles: E p_tiles n_tiles.
     """
-    a, b, out, full, empty, _h = _buffers(a_desc.dtype, False, STAGES)
+    a, b, out, full, empty, _h = _buffers(a_desc.dtype, False, STAGES, OUT)
     gl.warp_specialize(
         [
             (

@@ -86,6 +86,8 @@ def _rows_hopper(
     columns = c.shape[1]
     tiles = blocks(columns, 256)
     boxes = _boxes(c)
+    # shared memory holds STAGES x 48 KB and OUT x 16 KB; the backward keeps h in all of OUT = 4
+    meta = tuned(f"moe_rows_{kind.lower()}", STAGES=3, OUT=4, GROUP=4)
     launch(
         hopper.rows_kernel,
         (_processors(a.device),),
@@ -109,7 +111,7 @@ def _rows_hopper(
         TAIL=_tail(columns),
         KIND=getattr(hopper, kind).value,
         IS_GATHER=is_gather,
-        **tuned("moe_rows", STAGES=3, GROUP=4),
+        **meta,
         **_LAUNCH,
     )
 
@@ -162,7 +164,7 @@ def up_relu2(x_TL: Tensor, up: Tensor, layout: Layout, *, keep: bool) -> tuple[T
     h = torch.empty_like(a) if keep else a
     kind = "RELU2_SAVE" if keep else "RELU2"
     is_aligned = x_TL.stride() == (x_TL.stride(0) // 8 * 8, 1) and x_TL.data_ptr() % 16 == 0
-    if is_aligned and tuned("moe_up", IS_GATHER=True)["IS_GATHER"]:
+    if is_aligned and tuned("moe_gather", IS_GATHER=True)["IS_GATHER"]:
         _rows_hopper(x_TL, up, layout, True, kind, a, h, is_gather=True)
     else:
         _rows_hopper(spread(x_TL, layout), up, layout, True, kind, a, h)
@@ -192,8 +194,8 @@ def weight_product(
     if fits_hopper(a_RP, p, q) and (into is not None or weight.dtype == a_RP.dtype):
         hopper = _hopper()
         p_tiles, q_tiles = blocks(p, 128), blocks(q, 256)
-        meta = tuned("moe_weight", STAGES=3)
-        sums = tuned("moe_weight_sum", KIND="ACCUMULATE")["KIND"]
+        meta = tuned("moe_weight", STAGES=3, OUT=4)
+        sums = tuned("moe_sum", KIND="TMA_REDUCE")["KIND"]
         launch(
             hopper.weight_kernel,
             (_processors(a_RP.device),),

@@ -12,7 +12,8 @@ Suffixes: R rows of the padded layout, N columns out, K inner dim, P x Q shape o
 """
 
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportCallIssue=false
-# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false, reportAssignmentType=false
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAttributeAccessIssue=false, reportAssignmentType=false
 
 from triton._C.libtriton import ir
 from triton.experimental import gluon

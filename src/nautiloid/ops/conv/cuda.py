@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.conv import kernels
-from nautiloid.ops.launch import blocks, launch
+from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.packing import chunk_table, cu_seqlens
 from nautiloid.ops.tuning import tuned
+
+MOST_CHUNKS = 1024
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -43,7 +45,7 @@ def conv_forward(
     last = x_TC.new_empty(len(lengths), K - 1, C) if wants_last else None
     if last is not None and 0 in lengths:  # no program visits an empty sequence
         last.copy_(initial_SLC) if initial_SLC is not None else last.zero_()
-    options = tuned("conv_forward", CHUNK=64, BLOCK_C=128, ROWS=8, num_warps=1)
+    options = tuned("conv_forward", CHUNK=32, BLOCK_C=128, ROWS=8, num_warps=1)
     table = chunk_table(lengths, options["CHUNK"], x_TC.device)
     launch(
         kernels.conv_silu_forward,
@@ -91,7 +93,9 @@ def conv_backward(
     d_initial = None if initial_SLC is None else torch.empty_like(initial_SLC).contiguous()
     if d_initial is not None and 0 in lengths:
         d_initial.copy_(d_last_SLC) if d_last_SLC is not None else d_initial.zero_()
-    options = tuned("conv_backward", CHUNK=128, BLOCK_C=128, ROWS=8, num_warps=2)
+    options = tuned("conv_backward", CHUNK=256, BLOCK_C=128, ROWS=8, num_warps=2)
+    # a long sequence in longer chunks: their partial sums stay few
+    options["CHUNK"] = max(options["CHUNK"], power_of_2(blocks(T, MOST_CHUNKS)))
     table = chunk_table(lengths, options["CHUNK"], x_TC.device)
     Z = table.shape[0]
     partial = x_TC.new_empty(Z, K + 1, C, dtype=torch.float32)

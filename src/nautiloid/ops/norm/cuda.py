@@ -23,13 +23,14 @@ def _rows(x_XD: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
-def _shape(width: int) -> dict[str, int]:
-    """Launch parameters for rows of a width: about 8 KiB of float32 in flight a warp."""
+def _shape(width: int, lane: int, warps: int = 1) -> dict[str, int]:
+    """Launch parameters of rows of a width: `lane` numbers a lane, no fewer than `warps`."""
     block = power_of_2(width)
+    most = max(1, warps * 32 * lane // block)
     return {
         "BLOCK_W": block,
-        "BLOCK_T": max(1, 1024 // block),
-        "num_warps": min(8, max(1, block // 1024)),
+        "BLOCK_T": most,
+        "num_warps": min(8, max(1, block * most // (32 * lane))),
     }
 
 
@@ -61,7 +62,8 @@ def rms_forward(
         total = x_TD.new_empty(T, D, dtype=dtype) if total_TD is None else total_TD
         if out_TD is None:
             out = out.to(dtype)
-    options = tuned(f"rms_forward_{D}", TOKENS=4, **_shape(D))
+    options = tuned(f"rms_forward_{D}", TOKENS=1, **_shape(D, 32))
+    options["TOKENS"] *= options["BLOCK_T"]
     launch(
         kernels.rms_norm_forward,
         (blocks(T, options["TOKENS"]),),
@@ -96,8 +98,9 @@ def rms_backward(
     """dx (plus `d_total`) and the float32 gradient of the weight, added to `into_D` when given."""
     T, D = x_TD.shape
     out = x_TD.new_empty(T, D) if out_TD is None else out_TD
-    options = tuned(f"rms_backward_{D}", TOKENS=32, **_shape(D))
-    programs = blocks(T, options["TOKENS"])
+    options = tuned(f"rms_backward_{D}", programs=264, **_shape(D, 16))
+    tokens = blocks(max(T, 1), options.pop("programs"))
+    programs = blocks(T, tokens)
     partial = x_TD.new_empty(programs, D, dtype=torch.float32)
     launch(
         kernels.rms_norm_backward,
@@ -111,6 +114,7 @@ def rms_backward(
         T,
         D,
         eps,
+        tokens,
         DY_ROW=dy_TD.stride(0),
         D_TOTAL_ROW=0 if d_total_TD is None else d_total_TD.stride(0),
         X_ROW=x_TD.stride(0),
@@ -134,7 +138,8 @@ def gated_forward(
     T, I = z_TI.shape
     W = I // groups
     out = z_TI.new_empty(T, I) if out_TI is None else out_TI
-    options = tuned(f"gated_forward_{W}", TOKENS=32, **_shape(W))
+    options = tuned(f"gated_forward_{W}", TOKENS=2, **_shape(W, 16, 4))
+    options["TOKENS"] *= options["BLOCK_T"]
     launch(
         kernels.gated_norm_forward,
         (groups, blocks(T, options["TOKENS"])),
@@ -171,8 +176,10 @@ def gated_backward(
     W = I // groups
     dy = y_TI.new_empty(T, I) if dy_TI is None else dy_TI
     dz = z_TI.new_empty(T, I) if dz_TI is None else dz_TI
-    options = tuned(f"gated_backward_{W}", TOKENS=64, **_shape(W))
-    programs = blocks(T, options["TOKENS"])
+    share = max(1, (640 << 10) // (groups * power_of_2(W)))
+    options = tuned(f"gated_backward_{W}", programs=share, **_shape(W, 8))
+    tokens = blocks(max(T, 1), options.pop("programs"))
+    programs = blocks(T, tokens)
     partial = z_TI.new_empty(programs, I, dtype=torch.float32)
     launch(
         kernels.gated_norm_backward,
@@ -188,6 +195,7 @@ def gated_backward(
         I,
         W,
         eps,
+        tokens,
         DOUT_ROW=dout_TI.stride(0),
         Y_ROW=y_TI.stride(0),
         Z_ROW=z_TI.stride(0),

@@ -2,7 +2,7 @@
 """GPU kernels of RMSNorm, with or without a residual sum before it, and of the gated group norm.
 
 A row is one token (RMSNorm) or one group of one token. A program holds BLOCK_T rows at a time in
-registers and walks down TOKENS of them; the next rows are under way while the present ones are
+registers and walks down its share of tokens; the next rows are under way while the present ones are
 computed. Backward kernels make the norm again from its input and leave one sum of the weight's
 gradient a program.
 
@@ -107,12 +107,12 @@ def rms_norm_backward(
     T,
     D,
     eps,
+    tokens,
     DY_ROW: tl.constexpr,
     D_TOTAL_ROW: tl.constexpr,
     X_ROW: tl.constexpr,
     DX_ROW: tl.constexpr,
     HAS_D_TOTAL: tl.constexpr,
-    TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_W: tl.constexpr,
 ):
@@ -120,8 +120,8 @@ def rms_norm_backward(
     column = tl.arange(0, BLOCK_W)
     is_column = column < D
     sums = tl.zeros([BLOCK_W], tl.float32)
-    first = tl.program_id(0) * TOKENS
-    stop = tl.minimum(first + TOKENS, T)
+    first = tl.program_id(0) * tokens
+    stop = tl.minimum(first + tokens, T)
     x_ahead = _read(x_TD, first, stop, column, is_column, X_ROW, BLOCK_T)
     dy_ahead = _read(dy_TD, first, stop, column, is_column, DY_ROW, BLOCK_T)
     if HAS_D_TOTAL:
@@ -203,13 +203,13 @@ def gated_norm_backward(
     I,
     W,
     eps,
+    tokens,
     DOUT_ROW: tl.constexpr,
     Y_ROW: tl.constexpr,
     Z_ROW: tl.constexpr,
     DY_ROW: tl.constexpr,
     DZ_ROW: tl.constexpr,
     FAST: tl.constexpr,
-    TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_W: tl.constexpr,
 ):
@@ -218,16 +218,22 @@ def gated_norm_backward(
     is_column = local < W
     column = tl.program_id(0) * W + local
     sums = tl.zeros([BLOCK_W], tl.float32)
-    first = tl.program_id(1) * TOKENS
-    stop = tl.minimum(first + TOKENS, T)
-    dout_ahead = _read(dout_TI, first, stop, column, is_column, DOUT_ROW, BLOCK_T)
-    y_ahead = _read(y_TI, first, stop, column, is_column, Y_ROW, BLOCK_T)
-    z_ahead = _read(z_TI, first, stop, column, is_column, Z_ROW, BLOCK_T)
+    first = tl.program_id(1) * tokens
+    stop = tl.minimum(first + tokens, T)
+    dout_next = _read(dout_TI, first, stop, column, is_column, DOUT_ROW, BLOCK_T)
+    y_next = _read(y_TI, first, stop, column, is_column, Y_ROW, BLOCK_T)
+    z_next = _read(z_TI, first, stop, column, is_column, Z_ROW, BLOCK_T)
+    ahead = first + BLOCK_T
+    dout_ahead = _read(dout_TI, ahead, stop, column, is_column, DOUT_ROW, BLOCK_T)
+    y_ahead = _read(y_TI, ahead, stop, column, is_column, Y_ROW, BLOCK_T)
+    z_ahead = _read(z_TI, ahead, stop, column, is_column, Z_ROW, BLOCK_T)
     while first < stop:
-        dout, y, z = dout_ahead.to(tl.float32), y_ahead.to(tl.float32), z_ahead.to(tl.float32)
-        dout_ahead = _read(dout_TI, first + BLOCK_T, stop, column, is_column, DOUT_ROW, BLOCK_T)
-        y_ahead = _read(y_TI, first + BLOCK_T, stop, column, is_column, Y_ROW, BLOCK_T)
-        z_ahead = _read(z_TI, first + BLOCK_T, stop, column, is_column, Z_ROW, BLOCK_T)
+        dout, y, z = dout_next.to(tl.float32), y_next.to(tl.float32), z_next.to(tl.float32)
+        dout_next, y_next, z_next = dout_ahead, y_ahead, z_ahead
+        ahead += BLOCK_T
+        dout_ahead = _read(dout_TI, ahead, stop, column, is_column, DOUT_ROW, BLOCK_T)
+        y_ahead = _read(y_TI, ahead, stop, column, is_column, Y_ROW, BLOCK_T)
+        z_ahead = _read(z_TI, ahead, stop, column, is_column, Z_ROW, BLOCK_T)
         gate = sigmoid(z, FAST)
         silu = z * gate
         v = y * silu

@@ -34,6 +34,8 @@ TORCH_FREE = (
     "nautiloid.model.costs",
     "nautiloid.model.families",
     "nautiloid.model.folder",
+    "nautiloid.model.memory_config",
+    "nautiloid.model.memory_costs",
     "nautiloid.model.presets",
     "nautiloid.ops.config",
     "nautiloid.train.config",

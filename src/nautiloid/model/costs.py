@@ -14,6 +14,8 @@ from nautiloid.model.blocks.config import BlockConfig, Flops, TensorSpec
 from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.family import family
+from nautiloid.model.memory_costs import StepMemory as StepMemory
+from nautiloid.model.memory_costs import step_memory as step_memory
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 

@@ -96,8 +96,7 @@ class TrainRecipe(Recipe):
         }
 
     def _memory(self, config: ModelConfig) -> str:
-        from nautiloid.model.costs import parameters
-        from nautiloid.model.memory_costs import step_memory
+        from nautiloid.model.costs import parameters, step_memory
 
         if self.trainer.device == "cpu":
             size = 16 * parameters(config).total / 1e9

@@ -178,6 +178,13 @@ def fits(*tensors: Tensor | None) -> bool:
     )
 
 
+def is_plain(*tensors: Tensor | None) -> bool:
+    """Whether kernels with a backward can take these: float32 on the CPU, last dim contiguous."""
+    return all(
+        t is None or (t.dtype == torch.float32 and t.is_cpu and t.stride(-1) == 1) for t in tensors
+    )
+
+
 def is_wanted(backend: str) -> bool:
     """Whether a backend asks for compiled kernels here.
 

@@ -32,6 +32,10 @@ def _rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         from nautiloid.ops.norm.jit import rms_norm
 
         return rms_norm(x_XD, weight_D, eps)
+    if x_XD.is_contiguous() and compiled.is_plain(x_XD, weight_D):
+        from nautiloid.ops.norm import jit_train
+
+        return jit_train.rms_norm(x_XD, weight_D, eps)
     return fused.rms_norm(x_XD, weight_D, eps)
 
 
@@ -42,7 +46,23 @@ def _add_rms_norm(
         from nautiloid.ops.norm.jit import add_rms_norm
 
         return add_rms_norm(x_XD, delta_XD, weight_D, eps)
+    is_dense = x_XD.is_contiguous() and delta_XD.is_contiguous()
+    if is_dense and compiled.is_plain(x_XD, delta_XD, weight_D):
+        from nautiloid.ops.norm import jit_train
+
+        return jit_train.add_rms_norm(x_XD, delta_XD, weight_D, eps)
     return fused.add_rms_norm(x_XD, delta_XD, weight_D, eps)
+
+
+def _gated_group_norm(
+    y_XD: Tensor, z_XD: Tensor, weight_D: Tensor, groups: int, eps: float
+) -> Tensor:
+    is_flat = y_XD.dim() == 2 and y_XD.is_contiguous()
+    if is_flat and compiled.is_plain(y_XD, z_XD, weight_D):
+        from nautiloid.ops.norm import jit_train
+
+        return jit_train.gated_group_norm(y_XD, z_XD, weight_D, groups, eps)
+    return fused.gated_group_norm(y_XD, z_XD, weight_D, groups, eps)
 
 
 def _kernels() -> Norms:
@@ -60,7 +80,7 @@ def pick(backend: Backend) -> Norms:
         return _kernels()
     plain = Norms(fused.rms_norm, fused.gated_group_norm, fused.add_rms_norm)
     if compiled.is_wanted(backend):
-        plain = Norms(_rms_norm, fused.gated_group_norm, _add_rms_norm)
+        plain = Norms(_rms_norm, _gated_group_norm, _add_rms_norm)
     if backend != "auto":
         return plain
     return Norms(

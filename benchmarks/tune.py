@@ -50,6 +50,7 @@ def main() -> int:
                 best = _best(kernel, choices, run, check)
                 if best is not None:
                     table[kernel] = best
+    path.parent.mkdir(exist_ok=True)
     write_json(path, dict(sorted(table.items())))
     print(f"written to {path}")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from benchmarks.gpu_rows.timing import bytes_limit_ms, limits, peer_ms, relative_error, timed
 from benchmarks.results_file import Row
@@ -14,24 +16,40 @@ TOKENS, LENGTHS, CHANNELS, TAPS = 16384, [8192, 8192], 6144, 4
 PROJECTED, FIRST = 10304, 4096
 
 
+class Inputs:
+    """Random tensors at full size; the input and its gradient are column slices."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator(device="cuda").manual_seed(0)
+
+        def normal(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, device="cuda", generator=generator).bfloat16()
+
+        projected, self.dy = normal(TOKENS, PROJECTED), normal(TOKENS, CHANNELS)
+        self.weight, self.bias = normal(CHANNELS, TAPS) * 0.5, normal(CHANNELS)
+        columns = slice(FIRST, FIRST + CHANNELS)
+        self.x, self.dx = projected[:, columns], torch.empty_like(projected)[:, columns]
+        self.out = torch.empty_like(self.dy)
+
+    def forward(self) -> torch.Tensor:
+        """Outputs."""
+        return cuda.conv_forward(
+            self.x, self.weight, self.bias, LENGTHS, out_TC=self.out, wants_last=False
+        )[0]
+
+    def backward(self) -> tuple[torch.Tensor, ...]:
+        """Gradients of input, taps and bias."""
+        return cuda.conv_backward(self.dy, self.x, self.weight, self.bias, LENGTHS, out_TC=self.dx)[
+            :3
+        ]
+
+
 def rows() -> list[Row]:
     """The row of the convolution."""
-    generator = torch.Generator(device="cuda").manual_seed(0)
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, device="cuda", generator=generator).bfloat16()
-
-    projected, dy = normal(TOKENS, PROJECTED), normal(TOKENS, CHANNELS)
-    d_projected, out = torch.empty_like(projected), torch.empty_like(dy)
-    weight, bias = normal(CHANNELS, TAPS) * 0.5, normal(CHANNELS)
-    columns = slice(FIRST, FIRST + CHANNELS)
-    x, dx = projected[:, columns], d_projected[:, columns]
-
+    inputs = Inputs()
+    x, weight, bias, dy = inputs.x, inputs.weight, inputs.bias, inputs.dy
     error = _error(x, weight, bias, dy)
-    forward = timed(
-        lambda: cuda.conv_forward(x, weight, bias, LENGTHS, out_TC=out, wants_last=False)
-    )
-    backward = timed(lambda: cuda.conv_backward(dy, x, weight, bias, LENGTHS, out_TC=dx))
+    forward, backward = timed(inputs.forward), timed(inputs.backward)
     both = forward.ms + backward.ms
     # forward reads x and writes y; backward reads x and dy and writes dx
     count = 5 * x.numel() * x.element_size()
@@ -88,3 +106,30 @@ def _torch_ms(
         torch.autograd.grad(y[..., : dy_BCT.shape[2]], inputs, dy_BCT)
 
     return peer_ms(run)
+
+
+def candidates() -> dict[str, Any]:
+    """Launch parameters to try, by kernel (`tune.py`)."""
+    inputs = Inputs()
+    exact = [t.float().requires_grad_() for t in (inputs.x, inputs.weight, inputs.bias)]
+    expected, _ = reference.conv_silu(exact[0], exact[1], exact[2], LENGTHS)
+    gradients = torch.autograd.grad(expected, exact, inputs.dy.float())
+
+    def shapes(*rows: tuple[int, int, int, int]) -> list[dict[str, int]]:
+        names = ("BLOCK_C", "num_warps", "ROWS", "CHUNK")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    return {
+        "conv_forward": (
+            shapes((128, 1, 8, 32), (128, 1, 8, 64), (128, 1, 16, 64), (256, 2, 8, 64)),
+            inputs.forward,
+            lambda y: relative_error(y, expected.detach()) < 5e-3,
+        ),
+        "conv_backward": (
+            shapes((128, 2, 8, 256), (128, 2, 8, 128), (64, 1, 8, 256), (256, 2, 4, 128)),
+            inputs.backward,
+            lambda found: all(
+                relative_error(a, b) < 5e-3 for a, b in zip(found, gradients, strict=True)
+            ),
+        ),
+    }

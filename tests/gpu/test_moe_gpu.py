@@ -40,7 +40,9 @@ def test_experts_in_float32(name):
 def test_hopper_kernels_run_where_they_should():
     if torch.cuda.get_device_capability() != (9, 0):
         pytest.skip("needs Hopper")
-    assert products.fits_hopper(torch.empty(1, device="cuda", dtype=torch.bfloat16), 256, 64)
+    weight = torch.empty(2, 256, 64, device="cuda", dtype=torch.bfloat16)
+    assert products.fits_hopper(weight[0], weight)
+    assert not products.fits_hopper(weight[0], weight[:, :40])
 
 
 @pytest.mark.parametrize("name", ["tails 64 and 128", "tails 192 and 256", "one column tile"])

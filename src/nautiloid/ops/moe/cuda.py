@@ -41,7 +41,7 @@ def _forward(
     """Output [T, L] and, with `keep`, what the activation was computed from."""
     is_relu2 = activation == "relu2"
     xs = g = None
-    if gate is None and is_relu2 and products.fits_hopper(x, *up.shape[1:]):
+    if gate is None and is_relu2 and products.fits_hopper(x, up, down):
         a, h = products.up_relu2(x, up, layout, keep=keep)
     else:
         xs = spread(x, layout)
@@ -85,7 +85,7 @@ class _Experts(torch.autograd.Function):
         is_relu2 = ctx.activation == "relu2"
         dy = spread(dout, layout)
         dg = None
-        if gate is None and is_relu2 and products.fits_hopper(x, *up.shape[1:]):
+        if gate is None and is_relu2 and products.fits_hopper(x, up, down):
             dh, act, dp = products.down_relu2_backward(dy, down, h, layout)
         else:
             da = products.rows_product(dy, down, layout, is_nt=False)

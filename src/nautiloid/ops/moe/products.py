@@ -6,7 +6,7 @@ Suffixes: R rows of the padded layout, N columns out, K inner dim, E experts, P 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +17,24 @@ from nautiloid.ops.moe.layout import BLOCK_ROWS, Layout, spread
 from nautiloid.ops.tuning import tuned
 
 
+class _Hopper(NamedTuple):
+    """The Hopper kernels and the constants that pick what they do."""
+
+    rows: Any
+    weight: Any
+    kinds: Any
+
+
 @functools.cache
-def _hopper() -> Any:
-    """The Hopper kernels, or None where this Triton cannot build them."""
+def _hopper() -> _Hopper | None:
+    """The Hopper kernels, or None where this Triton does not have what they are written with."""
     try:
         from nautiloid.ops.moe import kernels_hopper
-    except ImportError:
+        from nautiloid.ops.moe.kernels_hopper_rows import rows_kernel
+        from nautiloid.ops.moe.kernels_hopper_weight import weight_kernel
+    except (ImportError, AttributeError):
         return None
-    return kernels_hopper
+    return _Hopper(rows_kernel, weight_kernel, kernels_hopper)
 
 
 @functools.cache
@@ -35,12 +45,19 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def fits_hopper(x: Tensor, *dims: int) -> bool:
-    """Whether the Hopper kernels serve this tensor and these dims."""
+def fits_hopper(x: Tensor, *weights: Tensor) -> bool:
+    """Whether the Hopper kernels serve rows like `x` with these weights [E, .., ..] or their sums."""
     return (
         x.dtype == torch.bfloat16
         and _processors(x.device) > 0
-        and all(d % 64 == 0 for d in dims)
+        and all(
+            w.dtype in (torch.bfloat16, torch.float32)
+            and w.shape[1] % 64 == 0
+            and w.shape[2] % 64 == 0
+            and w.is_contiguous()
+            and w.data_ptr() % 16 == 0
+            for w in weights
+        )
         and _hopper() is not None
     )
 
@@ -83,13 +100,14 @@ def _rows_hopper(
     is_gather: bool = False,
 ) -> None:
     hopper = _hopper()
+    assert hopper is not None
     columns = c.shape[1]
     tiles = blocks(columns, 256)
     boxes = _boxes(c)
     # shared memory holds STAGES x 48 KB and OUT x 16 KB; the backward keeps h in all of OUT = 4
     meta = tuned(f"moe_rows_{kind.lower()}", STAGES=3, OUT=4, GROUP=4)
     launch(
-        hopper.rows_kernel,
+        hopper.rows,
         (_processors(a.device),),
         boxes if is_gather else _boxes(a),
         _boxes(w),
@@ -109,7 +127,7 @@ def _rows_hopper(
         layout.rows,
         IS_NT=is_nt,
         TAIL=_tail(columns),
-        KIND=getattr(hopper, kind).value,
+        KIND=getattr(hopper.kinds, kind).value,
         IS_GATHER=is_gather,
         **meta,
         **_LAUNCH,
@@ -129,7 +147,7 @@ def rows_product(
     inner = a_RK.shape[1]
     if out is None:
         out = a_RK.new_empty(a_RK.shape[0], columns)
-    if fits_hopper(a_RK, columns, inner):
+    if w.dtype == a_RK.dtype and fits_hopper(a_RK, w):
         _rows_hopper(a_RK, w, layout, is_nt, "PLAIN", out)
         return out
     meta = tuned("moe_rows_portable", BN=128, BK=32, num_warps=8, num_stages=3)
@@ -191,13 +209,14 @@ def weight_product(
     """
     experts, p, q = weight.shape
     out = torch.empty_like(weight) if into is None else into
-    if fits_hopper(a_RP, p, q) and (into is not None or weight.dtype == a_RP.dtype):
+    if out.dtype == (a_RP.dtype if into is None else torch.float32) and fits_hopper(a_RP, out):
         hopper = _hopper()
+        assert hopper is not None
         p_tiles, q_tiles = blocks(p, 128), blocks(q, 256)
         meta = tuned("moe_weight", STAGES=3, OUT=4)
         sums = tuned("moe_sum", KIND="TMA_REDUCE")["KIND"]
         launch(
-            hopper.weight_kernel,
+            hopper.weight,
             (_processors(a_RP.device),),
             _boxes(a_RP),
             _boxes(b_RQ),
@@ -210,7 +229,7 @@ def weight_product(
             q_tiles,
             experts * p_tiles * q_tiles,
             TAIL=_tail(q),
-            KIND=getattr(hopper, "PLAIN" if into is None else sums).value,
+            KIND=getattr(hopper.kinds, "PLAIN" if into is None else sums).value,
             **meta,
             **_LAUNCH,
         )

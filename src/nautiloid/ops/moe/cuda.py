@@ -28,6 +28,14 @@ from nautiloid.ops.tuning import tuned
 ALIGN = 64
 
 
+def _is_fused(
+    x: Tensor, up: Tensor, down: Tensor, gate: Tensor | None, activation: Activation
+) -> bool:
+    """Whether the activation runs inside the Hopper products."""
+    is_plain = gate is None and activation == "relu2" and up.dtype == down.dtype == x.dtype
+    return is_plain and products.fits_hopper(x, up, down)
+
+
 def _forward(
     x: Tensor,
     layout: Layout,
@@ -41,7 +49,7 @@ def _forward(
     """Output [T, L] and, with `keep`, what the activation was computed from."""
     is_relu2 = activation == "relu2"
     xs = g = None
-    if gate is None and is_relu2 and products.fits_hopper(x, up, down):
+    if _is_fused(x, up, down, gate, activation):
         a, h = products.up_relu2(x, up, layout, keep=keep)
     else:
         xs = spread(x, layout)
@@ -85,7 +93,7 @@ class _Experts(torch.autograd.Function):
         is_relu2 = ctx.activation == "relu2"
         dy = spread(dout, layout)
         dg = None
-        if gate is None and is_relu2 and products.fits_hopper(x, up, down):
+        if _is_fused(x, up, down, gate, ctx.activation):
             dh, act, dp = products.down_relu2_backward(dy, down, h, layout)
         else:
             da = products.rows_product(dy, down, layout, is_nt=False)

@@ -99,7 +99,7 @@ def rms_backward(
     T, D = x_TD.shape
     out = x_TD.new_empty(T, D) if out_TD is None else out_TD
     options = tuned(f"rms_backward_{D}", programs=264, **_shape(D, 16))
-    tokens = blocks(max(T, 1), options.pop("programs"))
+    tokens = max(4 * options["BLOCK_T"], blocks(T, options.pop("programs")))
     programs = blocks(T, tokens)
     partial = x_TD.new_empty(programs, D, dtype=torch.float32)
     launch(
@@ -178,7 +178,7 @@ def gated_backward(
     dz = z_TI.new_empty(T, I) if dz_TI is None else dz_TI
     share = max(1, (640 << 10) // (groups * power_of_2(W)))
     options = tuned(f"gated_backward_{W}", programs=share, **_shape(W, 8))
-    tokens = blocks(max(T, 1), options.pop("programs"))
+    tokens = max(4 * options["BLOCK_T"], blocks(T, options.pop("programs")))
     programs = blocks(T, tokens)
     partial = z_TI.new_empty(programs, I, dtype=torch.float32)
     launch(

@@ -49,6 +49,8 @@ def main() -> int:
             if kernel.startswith(options.prefix):
                 best = _best(kernel, choices, run, check)
                 if best is not None:
+                    table.pop(kernel, None)
+                if best:  # the parameters the kernel was written with need no entry
                     table[kernel] = best
     path.parent.mkdir(exist_ok=True)
     write_json(path, dict(sorted(table.items())))

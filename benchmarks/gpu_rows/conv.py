@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from benchmarks.gpu_rows.timing import bytes_limit_ms, limits, peer_ms, relative_error, timed
+from benchmarks.gpu_rows.timing import best_peer, bytes_limit_ms, limits, relative_error, timed
 from benchmarks.results_file import Row
 from torch.nn import functional as F
 
@@ -56,6 +57,9 @@ def rows() -> list[Row]:
     least = bytes_limit_ms(count)
     # a multiply-add a tap for the value, its gradient and the taps' gradient, the value twice
     flops = 2 * TAPS * 4 * x.numel()
+    peer, peers = best_peer(
+        {"torch": _torch(x, weight, bias, dy), "fla": _fla(x, weight, bias, dy)}
+    )
     return [
         Row(
             work="conv_silu_fwdbwd_2x8192",
@@ -64,9 +68,9 @@ def rows() -> list[Row]:
             better="lower",
             goal=1.5,
             ours=both,
-            peer=_torch_ms(x, weight, bias, dy),
+            peer=peer,
             limit=f"{limits(ms=both, count_bytes=count, flops=flops)}; error {error:.1e}; "
-            f"forward {forward.ms:.3f} ms, backward {backward.ms:.3f} ms; peer is torch",
+            f"forward {forward.ms:.3f} ms, backward {backward.ms:.3f} ms; peers: {peers}",
             reps=forward.reps,
             spread=(
                 (forward.spread[0] + backward.spread[0]) / least,
@@ -89,10 +93,10 @@ def _error(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dy: torch.
     return max(relative_error(a, b) for a, b in pairs)
 
 
-def _torch_ms(
+def _torch(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dy: torch.Tensor
-) -> float | None:
-    """The same by torch's convolution and SiLU."""
+) -> Callable[[], object]:
+    """The same by torch's convolution and SiLU, in its own layout."""
     inputs = [
         x.unflatten(0, (2, -1)).transpose(1, 2).contiguous().requires_grad_(),
         weight.detach().requires_grad_(),
@@ -105,7 +109,23 @@ def _torch_ms(
         y = F.silu(F.conv1d(data, w[:, None], b, padding=TAPS - 1, groups=CHANNELS))
         torch.autograd.grad(y[..., : dy_BCT.shape[2]], inputs, dy_BCT)
 
-    return peer_ms(run)
+    return run
+
+
+def _fla(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, dy: torch.Tensor
+) -> Callable[[], object]:
+    """The same by fla's Triton kernels, where the package can be imported."""
+    data = x.unflatten(0, (2, -1)).contiguous().requires_grad_()
+    inputs = [data, weight.detach().requires_grad_(), bias.detach().requires_grad_()]
+
+    def run() -> None:
+        from fla.modules.causal_conv1d import causal_conv1d  # pyright: ignore[reportMissingImports]
+
+        y, _ = causal_conv1d(data, inputs[1], inputs[2], activation="silu")
+        torch.autograd.grad(y, inputs, dy.view_as(y))
+
+    return run
 
 
 def candidates() -> dict[str, Any]:

@@ -72,3 +72,12 @@ def limits(*, ms: float, count_bytes: float, flops: float) -> str:
     """Both limits and the shares reached, as text."""
     by_bytes, by_flops = bytes_limit_ms(count_bytes), flops / PEAK_FLOPS * 1e3
     return f"bytes {by_bytes:.3f} ms ({by_bytes / ms:.0%}), FLOPs {by_flops:.3f} ms ({by_flops / ms:.0%})"
+
+
+def best_peer(peers: dict[str, Callable[[], object]], *, reps: int = 5) -> tuple[float | None, str]:
+    """Milliseconds of the fastest of other implementations, and the times of all as text."""
+    times = {name: peer_ms(call, reps=reps) for name, call in peers.items()}
+    shown = ", ".join(
+        f"{name} {'not run' if ms is None else f'{ms:.3f} ms'}" for name, ms in times.items()
+    )
+    return min((ms for ms in times.values() if ms is not None), default=None), shown

@@ -111,7 +111,7 @@ def candidates() -> dict[str, Any]:
         f"gated_backward_{width}": trial(
             data.gated_backward,
             expected[3],
-            *({"programs": p, "num_warps": w} for p, w in ((160, 2), (115, 4), (132, 1))),
+            *({"programs": p, "num_warps": w} for p, w in ((132, 2), (264, 2), (115, 4))),
         ),
     }
 

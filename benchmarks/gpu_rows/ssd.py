@@ -6,14 +6,16 @@ mamba_ssm (its source distribution on the path; the compiled part is not needed)
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
-from benchmarks.gpu_rows.timing import Timed, limits, relative_error, timed
+from benchmarks.gpu_rows.timing import (
+    Timed,
+    compile_candidates_together,
+    limits,
+    relative_error,
+    timed,
+)
 from benchmarks.results_file import Row
 from torch import Tensor
 from torch.nn import functional as F
@@ -134,7 +136,7 @@ def _error() -> float:
 
 def _peers(inputs: tuple[Tensor, ...], dy: Tensor) -> dict[str, tuple[float | str, float | str]]:
     """Forward and forward + backward milliseconds of each peer, or why there are none."""
-    _compile_candidates_together()
+    compile_candidates_together()
     out: dict[str, tuple[float | str, float | str]] = {}
     makers: dict[str, Callable[..., Peer]] = {"torch": _torch, "mamba_ssm": _mamba_ssm, "fla": _fla}
     for name, make in makers.items():
@@ -161,27 +163,6 @@ def _measured(call: Callable[[], object], reps: int) -> float | str:
 
 def _reason(error: Exception) -> str:
     return f"none ({type(error).__name__}: {str(error).splitlines()[0][:80] if str(error) else ''})"
-
-
-def _compile_candidates_together() -> None:
-    """Let a peer that tunes itself at start compile its candidates on all cores; it measures alone."""
-    from triton.runtime.autotuner import Autotuner
-
-    prune = Autotuner.prune_configs
-
-    def prune_and_compile(self: Autotuner, kwargs: dict) -> list:
-        chosen = prune(self, kwargs)
-        args = tuple((self.nargs or {}).values())
-
-        def compiled(config: Any) -> None:
-            with contextlib.suppress(Exception):  # the measurement will tell
-                self.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True})
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(compiled, chosen))
-        return chosen
-
-    Autotuner.prune_configs = prune_and_compile
 
 
 Peer = tuple[Callable[[], Tensor], list[Tensor], Tensor]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,3 +85,24 @@ def best_peer(peers: dict[str, Callable[[], object]], *, reps: int = 5) -> tuple
         f"{name} {'not run' if ms is None else f'{ms:.3f} ms'}" for name, ms in times.items()
     )
     return min((ms for ms in times.values() if ms is not None), default=None), shown
+
+
+def compile_candidates_together() -> None:
+    """Let a peer that tunes itself at start compile its candidates on all cores; it measures alone."""
+    from triton.runtime.autotuner import Autotuner
+
+    prune = Autotuner.prune_configs
+
+    def prune_and_compile(self: Autotuner, kwargs: dict) -> list:
+        chosen = prune(self, kwargs)
+        args = tuple((self.nargs or {}).values())
+
+        def compiled(config: Any) -> None:
+            with contextlib.suppress(Exception):  # the measurement will tell
+                self.fn.run(*args, **{**kwargs, **config.all_kwargs(), "warmup": True})
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(compiled, chosen))
+        return chosen
+
+    Autotuner.prune_configs = prune_and_compile

@@ -176,7 +176,8 @@ def gated_backward(
     W = I // groups
     dy = y_TI.new_empty(T, I) if dy_TI is None else dy_TI
     dz = z_TI.new_empty(T, I) if dz_TI is None else dz_TI
-    share = max(1, (640 << 10) // (groups * power_of_2(W)))
+    # all programs at once on 132 processors: of 512 columns each holds eight
+    share = max(1, (528 << 10) // (groups * power_of_2(W)))
     options = tuned(f"gated_backward_{W}", programs=share, **_shape(W, 8))
     tokens = max(4 * options["BLOCK_T"], blocks(T, options.pop("programs")))
     programs = blocks(T, tokens)

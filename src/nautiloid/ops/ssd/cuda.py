@@ -27,8 +27,6 @@ from nautiloid.ops.tuning import tuned
 NO_LIMIT = (0.0, math.inf)
 # the states around every chunk, for as many tokens at a time as fit here
 MOST_STATE_BYTES = 2 << 30
-# chunks between two exact sums of what crosses a border (`kernels_backward`)
-EVERY = 16
 # a cut costs about as much as this many chunks
 FEWEST_CHUNKS = 4
 
@@ -257,7 +255,6 @@ def scan_backward(
     chunk = walk["CHUNK"]
     tile = sizes.tile(walk["widest"])
     dt, *decays = _steps(dt_TH, rate_H, steps, lengths, chunk)
-    acs = decays[0]
     segments = _segments(lengths, chunk, sizes.columns(tile), walk["programs"], device)
     n = segments.firsts[-1]
     state_bytes = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
@@ -284,10 +281,9 @@ def scan_backward(
     written = [_state_tiles(plane, tile["BN"], tile["BP"]) for plane in planes]
     # what tokens receive and give through decays, and sums of each chunk and head
     sums = torch.empty(3, *dt.shape, dtype=torch.float32, device=device)
-    scalars = x_THP.new_empty(4, n, sizes.H, dtype=torch.float32)
-    partial = x_THP.new_empty(3, n, sizes.H, dtype=torch.float32)
+    scalars, partial = x_THP.new_empty(2, 3, n, sizes.H, dtype=torch.float32)
     where = chunk_table(lengths, chunk, device), cu_seqlens(lengths, device)
-    options = tuned("ssd_gradients", num_warps=4, STAGES=3, ROLE=3)
+    options = tuned("ssd_gradients", num_warps=4, STAGES=2, ROLE=3)
     roles = (0, 1, 2) if options.pop("ROLE") == 0 else (3,)
     BK = tile["BN"] if tile["BN"] < 128 else tile["BN"] // 2
     maps = [_tiles(v, chunk, BK) for v in (B_TGN, C_TGN)]
@@ -295,11 +291,6 @@ def scan_backward(
     for a, b in slabs:
         first, last = segments.firsts[a], segments.firsts[b]
         _carry(sizes, segments, *ways, pair, borders, (a, b), written, walk)
-        launch(
-            kernels_backward.crossing_states, (sizes.H, last - first),
-            *planes, acs, where[0], scalars, first, n, acs.stride(0), H=sizes.H,
-            SIZE=sizes.P * sizes.N, CHUNK=chunk, EVERY=EVERY, BLOCK=1024,
-        )  # fmt: skip
         for role in roles:
             launch(
                 kernels_backward.chunk_gradients,
@@ -312,7 +303,7 @@ def scan_backward(
     launch(
         kernels_backward.step_gradients, (n, blocks(sizes.H, options["BH"])),
         sums, scalars, dt, rate_H, *where, d_dt, partial, n, *_row_strides(d_dt), dt.stride(0),
-        *steps.limit, H=sizes.H, CHUNK=chunk, EVERY=EVERY, **steps.constants, **options,
+        *steps.limit, H=sizes.H, CHUNK=chunk, **steps.constants, **options,
     )  # fmt: skip
     d_rate, d_D, d_bias = partial.sum(1)
     return d_rate, d_D, d_bias, d_initial

@@ -25,8 +25,8 @@ CONFIG = ModelConfig(
     hidden_size=512,
     pattern="MEM*EME",
     blocks={
-        "M": MambaConfig(mamba_num_heads=16, mamba_head_dim=64, n_groups=2, ssm_state_size=128),
-        "*": AttentionConfig(num_attention_heads=8, num_key_value_heads=2, head_dim=64),
+        "M": MambaConfig(mamba_num_heads=8, mamba_head_dim=64, n_groups=1, ssm_state_size=128),
+        "*": AttentionConfig(num_attention_heads=4, num_key_value_heads=2, head_dim=64),
         "E": MoEConfig(
             n_routed_experts=16,
             num_experts_per_tok=2,

@@ -14,6 +14,7 @@ from nautiloid.model.config import ModelConfig, MTPConfig
 from nautiloid.model.context import Context
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.memory_config import MemoryConfig
+from nautiloid.train import offload
 from nautiloid.train.config import AdamWConfig, LossConfig, TrainerConfig
 from nautiloid.train.trainer import Trainer
 
@@ -36,6 +37,8 @@ CONFIG = ModelConfig(
     },
     mtp=MTPConfig(),
 )
+# torch's attention sums the gradient of queries in the order its programs run: without it, bits repeat
+STEADY = replace(CONFIG, pattern="ME-ML", mtp=MTPConfig(pattern="E"))
 MODES = (("masters", "float32"), ("masters", "bfloat16"), ("stochastic", "bfloat16"))
 
 
@@ -118,12 +121,12 @@ def check_first_loss():
 
 def check_resume(mode):
     """Bit for bit."""
-    straight, first = make(mode), make(mode)
+    straight, first = make(mode, STEADY), make(mode, STEADY)
     for s in range(6):
         straight.step([batch(s)])
     for s in range(3):
         first.step([batch(s)])
-    second = make(mode)
+    second = make(mode, STEADY)
     second.load_state_dict(first.state_dict().copied())
     for s in range(3, 6):
         second.step([batch(s)])
@@ -134,7 +137,7 @@ def check_resume(mode):
 
 def check_skip(mode):
     """The device itself leaves out a step that is not finite; the host learns of it later."""
-    trainer = make(mode)
+    trainer = make(mode, STEADY)
     trainer.step([batch(1)])
     before = everything(trainer)
     objective = trainer.objective
@@ -156,7 +159,7 @@ def check_skip(mode):
     assert not after.result().is_skipped
     assert trainer.guard.skipped == 1
     # the same as never having seen the bad batch
-    twin = make(mode)
+    twin = make(mode, STEADY)
     twin.step([batch(1)])
     assert all(torch.equal(before[n], t) for n, t in everything(twin).items())
     # the schedule and the random bits have moved on by a step
@@ -167,7 +170,7 @@ def check_skip(mode):
     assert all(torch.equal(a[n], b[n]) for n in a)
 
 
-def gradients(memory, config=CONFIG):
+def gradients(memory, config=STEADY):
     """Gradients and peak bytes of one forward and backward in bfloat16."""
     model = Decoder(config, device="cuda", dtype=torch.bfloat16)
     model.init_weights(Seed(0))
@@ -202,15 +205,20 @@ def check_memory(memory):
 
 
 def check_optimizer_offload():
-    """Masters and moments on the host give the same bits."""
-    near = make(MODES[0])
-    far = make(MODES[0], memory=MemoryConfig(offload_optimizer=True))
-    for s in range(4):
-        near.step([batch(s)])
-        far.step([batch(s)])
+    """Masters and moments on the host, streamed in many parts, give the same bits."""
+    whole, offload.PART = offload.PART, 1 << 16
+    try:
+        near = make(MODES[0], STEADY)
+        far = make(MODES[0], STEADY, memory=MemoryConfig(offload_optimizer=True))
+        for s in range(3):
+            near.step([batch(s)])
+            far.step([batch(s)])
+    finally:
+        offload.PART = whole
     assert not next(iter(far.optimizer.masters().values())).is_cuda
-    for name, tensor in everything(near).items():
-        assert torch.equal(tensor.cpu(), everything(far)[name].cpu()), name
+    wanted, found = everything(near), everything(far)
+    different = [name for name in wanted if not torch.equal(wanted[name].cpu(), found[name].cpu())]
+    assert not different, different[:5]
 
 
 def check_loss_terms():
@@ -223,7 +231,6 @@ CHECKS = {
     "loss terms": check_loss_terms,
     "optimizer offload": check_optimizer_offload,
     **{f"no waits {'/'.join(m)}": (lambda m=m: check_no_waits(m)) for m in MODES},
-    "no waits float32": lambda: check_no_waits(("float32", "float32")),
     **{f"learning {'/'.join(m)}": (lambda m=m: check_learning(m)) for m in MODES},
     **{f"resume {'/'.join(m)}": (lambda m=m: check_resume(m)) for m in MODES},
     "skip": lambda: check_skip(MODES[2]),

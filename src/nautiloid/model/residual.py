@@ -38,31 +38,26 @@ def residual(
         x_TD, h_TD = norm(x_TD, delta_TD)
         return x_TD, mixer(h_TD, ctx)
     with memory.layer(index):
-        if memory.drops("block"):
-            if delta_TD is not None:
-                x_TD = x_TD + delta_TD  # kept alone, instead of both of its parts
-            return x_TD, _whole_block(norm, mixer, x_TD, ctx, memory)
         x_TD, h_TD = norm(x_TD, delta_TD)
         kept_TD = x_TD.detach()
-        with memory.discard("norm", h_TD, lambda: norm(kept_TD)[1]):
-            return x_TD, mixer(h_TD, ctx)
+        is_whole = memory.drops("block")
+        with memory.discard("block" if is_whole else "norm", h_TD, lambda: norm(kept_TD)[1]):
+            return x_TD, _whole_block(mixer, h_TD, ctx, memory) if is_whole else mixer(h_TD, ctx)
 
 
-def _whole_block(
-    norm: ResidualNorm, mixer: nn.Module, x_TD: Tensor, ctx: Context, memory: Memory
-) -> Tensor:
-    """The block as one unit that keeps its input alone."""
+def _whole_block(mixer: nn.Module, h_TD: Tensor, ctx: Context, memory: Memory) -> Tensor:
+    """The mixer as one unit that keeps its input alone, of which the caller keeps a recipe."""
     start = ctx.moe_index
     runs: list[Context] = []
 
-    def run(x_TD: Tensor) -> tuple[Tensor, ...]:
+    def run(h_TD: Tensor) -> tuple[Tensor, ...]:
         inner = replace(ctx, moe_index=start, routes=[], balance=[], counts=[])
         runs.append(inner)
-        y_TD = mixer(norm(x_TD)[1], inner)
+        y_TD = mixer(h_TD, inner)
         # the balance loss has a gradient: it must be an output
         return y_TD, *inner.balance
 
-    y_TD, *balance = memory.checkpoint("block", run, x_TD)
+    y_TD, *balance = memory.checkpoint("block", run, h_TD)
     first = runs[0]
     ctx.moe_index = first.moe_index
     ctx.routes += first.routes

@@ -28,7 +28,7 @@ def add_rows(dy_TD: Tensor, tokens_T: Tensor, out_VD: Tensor) -> None:
     if tokens_T.numel() == 0:
         return
     ids, order = tokens_T.sort(stable=True)
-    launch: dict[str, Any] = tuned("embedding_add_rows", BLOCK_T=16, BLOCK_D=512, num_warps=2)
+    launch: dict[str, Any] = tuned("embedding_add_rows", BLOCK_T=16, BLOCK_D=256, num_warps=1)
     T, D = dy_TD.shape
     grid = (T, -(-D // launch["BLOCK_D"]))
     add_rows_kernel[grid](dy_TD, ids, order, out_VD, T, D, dy_TD.stride(0), **launch)

@@ -31,7 +31,7 @@ class _Balance(torch.autograd.Function):
         chunk_starts = cu_seqlens(tuple(-(-n // CHUNK) for n in lengths), device)
         count, rows = chunks.shape[0], len(lengths)
         wide = power_of_2(experts)
-        columns = min(wide, 64)
+        columns = min(wide, 16)
         parts = blocks(experts, columns)
         sums = scores.new_empty(2, count, experts)
         sizes = scores.new_empty(count)
@@ -45,7 +45,7 @@ class _Balance(torch.autograd.Function):
         )  # fmt: skip
         launch(kernels.balance_finish_kernel, (rows, parts),
             sums[0], sums[1], sizes, chunk_starts, factors, losses, experts,
-            experts / (top_k * rows), BLOCK=32, WIDE=columns,
+            experts / (top_k * rows), BLOCK=128, WIDE=columns,
         )  # fmt: skip
         ctx.save_for_backward(scores, valid, chunks, starts, factors)
         ctx.meta = meta

@@ -31,9 +31,7 @@ PLAIN = gl.constexpr(0)
 RELU2_SAVE = gl.constexpr(1)
 RELU2 = gl.constexpr(2)
 RELU2_BACKWARD = gl.constexpr(3)
-ACCUMULATE = gl.constexpr(4)
-REDUCE = gl.constexpr(5)
-TMA_REDUCE = gl.constexpr(6)
+SUM = gl.constexpr(4)
 
 
 @builtin
@@ -156,43 +154,41 @@ def piece(x, I: gl.constexpr, N: gl.constexpr):
 @gluon.jit
 def put(out, desc, value, row, col, PART: gl.constexpr, BN: gl.constexpr):
     """Store a [64, BN] tile through this warpgroup's half of the output buffer."""
-    OUT: gl.constexpr = out.shape[0] // 2
-    WIDE: gl.constexpr = BN if BN < OUT * 64 else OUT * 64
-    whole = out._reinterpret(out.dtype, [OUT * 128 // WIDE, 64, WIDE], out.layout)
-    for i in gl.static_range(BN // WIDE):
-        tma.store_wait(0)
-        whole.index(PART * (OUT * 64 // WIDE)).store(piece(value, i, BN // WIDE))
-        fence_async_shared()
-        gl.thread_barrier()
-        for j in gl.static_range(WIDE // 64):
-            at = [row, col + i * WIDE + j * 64]
-            tma.async_copy_shared_to_global(desc, at, out.index(PART * OUT + j))
+    whole = out._reinterpret(out.dtype, [512 // BN, 64, BN], out.layout).index(PART * (256 // BN))
+    tma.store_wait(0)
+    whole.store(value)
+    fence_async_shared()
+    gl.thread_barrier()
+    for j in gl.static_range(BN // 64):
+        tma.async_copy_shared_to_global(desc, [row, col + j * 64], out.index(PART * 4 + j))
 
 
 @gluon.jit
 def add(out, desc, value, row, col, PART: gl.constexpr, BN: gl.constexpr):
-    """Add a [64, BN] tile of float32 to the output through this warpgroup's half of the buffer."""
-    OUT: gl.constexpr = out.shape[0] // 2
+    """Add a [64, BN] tile of float32 to the output, at most 128 columns of it at a time.
+
+    Each element gets one addend a launch, so the sum does not depend on the order.
+    """
+    WIDE: gl.constexpr = 128 if BN == 256 else BN
     box: gl.constexpr = gl.NVMMASharedLayout(128, 32, 2)
-    WIDE: gl.constexpr = BN if BN < OUT * 32 else OUT * 32
-    whole = out._reinterpret(gl.float32, [OUT * 64 // WIDE, 64, WIDE], box)
-    boxes = out._reinterpret(gl.float32, [OUT * 2, 64, 32], box)
+    whole = out._reinterpret(gl.float32, [256 // WIDE, 64, WIDE], box).index(PART * (128 // WIDE))
+    boxes = out._reinterpret(gl.float32, [8, 64, 32], box)
     for i in gl.static_range(BN // WIDE):
         tma.store_wait(0)
-        whole.index(PART * (OUT * 32 // WIDE)).store(piece(value, i, BN // WIDE))
+        whole.store(piece(value, i, BN // WIDE))
         fence_async_shared()
         gl.thread_barrier()
         for j in gl.static_range(WIDE // 32):
-            _add_box(desc, [row, col + i * WIDE + j * 32], boxes.index(PART * OUT + j))
+            _add_box(desc, [row, col + i * WIDE + j * 32], boxes.index(PART * 4 + j))
 
 
 @gluon.jit
-def buffers(dtype: gl.constexpr, IS_GATHER: gl.constexpr, STAGES: gl.constexpr, OUT: gl.constexpr):
+def buffers(dtype: gl.constexpr, IS_GATHER: gl.constexpr, STAGES: gl.constexpr):
     """Boxes of both operands and of the output, the barriers of the stages, those of h."""
     box: gl.constexpr = gl.NVMMASharedLayout(128, 16, 2)
     a = gl.allocate_shared_memory(dtype, [STAGES * 2, 64, 64], box)
     b = gl.allocate_shared_memory(dtype, [STAGES * 4, 64, 64], box)
-    out = gl.allocate_shared_memory(dtype, [2 * OUT, 64, 64], box)
+    out = gl.allocate_shared_memory(dtype, [8, 64, 64], box)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     h_bars = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())

@@ -322,7 +322,6 @@ def rows_kernel(
     KIND: gl.constexpr,
     IS_GATHER: gl.constexpr,
     STAGES: gl.constexpr,
-    OUT: gl.constexpr,
     GROUP: gl.constexpr,
 ):
     """Rows [R, K] times the weight of their expert, [N, K] (IS_NT) or [K, N], to [R, N].
@@ -340,7 +339,7 @@ def rows_kernel(
         expert_rows: Rows of one expert in b_desc's two-dimensional view of the weights.
         rows: R, the stride of dp.
     """
-    a, b, out, full, empty, h_bars = buffers(b_desc.dtype, IS_GATHER, STAGES, OUT)
+    a, b, out, full, empty, h_bars = buffers(b_desc.dtype, IS_GATHER, STAGES)
     if IS_GATHER:
         gl.warp_specialize(
             [

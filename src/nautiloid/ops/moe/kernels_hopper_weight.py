@@ -12,9 +12,7 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 
 from nautiloid.ops.moe.kernels_hopper import (
-    ACCUMULATE,
     PLAIN,
-    TMA_REDUCE,
     add,
     buffers,
     expect_stage,
@@ -25,27 +23,6 @@ from nautiloid.ops.moe.kernels_hopper import (
 
 
 @gluon.jit
-def _finish_weight(
-    acc, out, c_desc, c_ptr, row, col, Q, PART: gl.constexpr, BN: gl.constexpr, KIND: gl.constexpr
-):
-    if KIND == PLAIN:
-        put(out, c_desc, acc.to(out.dtype), row, col, PART, BN)
-    elif KIND == TMA_REDUCE:
-        add(out, c_desc, acc, row, col, PART, BN)
-    else:
-        layout: gl.constexpr = acc.type.layout
-        r = row + gl.arange(0, 64, gl.SliceLayout(1, layout))
-        c = col + gl.arange(0, BN, gl.SliceLayout(0, layout))
-        where = c_ptr + r.to(gl.int64)[:, None] * Q + c[None, :]
-        inside = (c < Q)[None, :] & (r >= 0)[:, None]
-        if KIND == ACCUMULATE:
-            gl.store(where, gl.load(where, inside, other=0.0) + acc, inside)
-        else:
-            # one addend an element a launch, so the result does not depend on the order
-            gl.atomic_add(where, acc, mask=inside, sem="relaxed")
-
-
-@gluon.jit
 def _weight_tile(
     a,
     b,
@@ -53,10 +30,8 @@ def _weight_tile(
     full,
     empty,
     c_desc,
-    c_ptr,
     row,
     col,
-    Q,
     it,
     steps,
     PART: gl.constexpr,
@@ -69,7 +44,10 @@ def _weight_tile(
         STAGES
     )  # fmt: skip
     if (KIND == PLAIN) | (steps > 0):
-        _finish_weight(acc, out, c_desc, c_ptr, row, col, Q, PART, BN, KIND)
+        if KIND == PLAIN:
+            put(out, c_desc, acc.to(out.dtype), row, col, PART, BN)
+        else:
+            add(out, c_desc, acc, row, col, PART, BN)
     return it
 
 
@@ -92,10 +70,8 @@ def _compute_weight(
     full,
     empty,
     c_desc,
-    c_ptr,
     starts,
     P,
-    Q,
     p_tiles,
     n_tiles,
     tiles,
@@ -119,18 +95,18 @@ def _compute_weight(
         else:
             if TAIL == 256:
                 it = _weight_tile(
-                    a, b, out, full, empty, c_desc, c_ptr, row, n * 256, Q, it, steps, PART, 256,
+                    a, b, out, full, empty, c_desc, row, n * 256, it, steps, PART, 256,
                     KIND, STAGES
                 )  # fmt: skip
             else:
                 if n == n_tiles - 1:
                     it = _weight_tile(
-                        a, b, out, full, empty, c_desc, c_ptr, row, n * 256, Q, it, steps, PART,
+                        a, b, out, full, empty, c_desc, row, n * 256, it, steps, PART,
                         TAIL, KIND, STAGES
                     )  # fmt: skip
                 else:
                     it = _weight_tile(
-                        a, b, out, full, empty, c_desc, c_ptr, row, n * 256, Q, it, steps, PART,
+                        a, b, out, full, empty, c_desc, row, n * 256, it, steps, PART,
                         256, KIND, STAGES
                     )  # fmt: skip
         expert = next_expert
@@ -184,40 +160,37 @@ def weight_kernel(
     a_desc,
     b_desc,
     c_desc,
-    c_ptr,
     starts,
     P,
-    Q,
     p_tiles,
     n_tiles,
     tiles,
     TAIL: gl.constexpr,
     KIND: gl.constexpr,
     STAGES: gl.constexpr,
-    OUT: gl.constexpr,
 ):
     """Each expert's a^T b over its rows, [R, P] and [R, Q] to [E, P, Q].
 
-    PLAIN stores through c_desc (zeros for an expert without rows); ACCUMULATE adds to float32 c_ptr.
+    PLAIN stores (zeros for an expert without rows); SUM adds to c_desc's float32.
 
     Args:
         starts: int32 [E + 1] first padded row of each expert, and the end.
         tiles: E p_tiles n_tiles.
     """
-    a, b, out, full, empty, _h = buffers(a_desc.dtype, False, STAGES, OUT)
+    a, b, out, full, empty, _h = buffers(a_desc.dtype, False, STAGES)
     gl.warp_specialize(
         [
             (
                 _compute_weight,
                 (
-                    a, b, out, full, empty, c_desc, c_ptr, starts, P, Q, p_tiles, n_tiles, tiles, 0,
+                    a, b, out, full, empty, c_desc, starts, P, p_tiles, n_tiles, tiles, 0,
                     TAIL, KIND, STAGES
                 ),
             ),
             (
                 _compute_weight,
                 (
-                    a, b, out, full, empty, c_desc, c_ptr, starts, P, Q, p_tiles, n_tiles, tiles, 1,
+                    a, b, out, full, empty, c_desc, starts, P, p_tiles, n_tiles, tiles, 1,
                     TAIL, KIND, STAGES
                 ),
             ),

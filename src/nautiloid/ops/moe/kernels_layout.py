@@ -79,14 +79,14 @@ def place_kernel(
     i = tl.arange(0, BLOCK)
     a = b * BLOCK + i
     ids = tl.load(experts + a, a < A, other=-1).to(tl.int32)
-    rank = tl.zeros([BLOCK], tl.int32)
     # few at a time: registers decide how many programs run at once
     STEP: tl.constexpr = 16
+    earlier = tl.zeros([BLOCK, STEP], tl.int32)
     for first in range(0, BLOCK, STEP):
-        j = first + tl.arange(0, STEP)
+        j = (first + tl.arange(0, STEP))[None, :]
         other = tl.load(experts + b * BLOCK + j, b * BLOCK + j < A, other=-1).to(tl.int32)
-        same = (ids[:, None] == other[None, :]) & (j[None, :] < i[:, None])
-        rank += tl.sum(same.to(tl.int32), 1)
+        earlier += ((ids[:, None] == other) & (j < i[:, None])).to(tl.int32)
+    rank = tl.sum(earlier, 1)
     row = rank + tl.load(starts + ids, a < A, other=0)
     row += tl.load(before + b * E + ids, a < A, other=0)
     tl.store(place + a, row, a < A)

@@ -104,8 +104,7 @@ def _rows_hopper(
     columns = c.shape[1]
     tiles = blocks(columns, 256)
     boxes = _boxes(c)
-    # shared memory holds STAGES x 48 KB and OUT x 16 KB; the backward keeps h in all of OUT = 4
-    meta = tuned(f"moe_rows_{kind.lower()}", STAGES=3, OUT=4, GROUP=4)
+    meta = tuned(f"moe_rows_{kind.lower()}", STAGES=3, GROUP=4)
     launch(
         hopper.rows,
         (_processors(a.device),),
@@ -213,24 +212,20 @@ def weight_product(
         hopper = _hopper()
         assert hopper is not None
         p_tiles, q_tiles = blocks(p, 128), blocks(q, 256)
-        meta = tuned("moe_weight", STAGES=3, OUT=4)
-        sums = tuned("moe_sum", KIND="TMA_REDUCE")["KIND"]
         launch(
             hopper.weight,
             (_processors(a_RP.device),),
             _boxes(a_RP),
             _boxes(b_RQ),
-            _boxes(out if into is None or sums == "TMA_REDUCE" else a_RP),
-            out if into is not None else layout.weights_R,
+            _boxes(out),
             layout.starts,
             p,
-            q,
             p_tiles,
             q_tiles,
             experts * p_tiles * q_tiles,
             TAIL=_tail(q),
-            KIND=getattr(hopper.kinds, "PLAIN" if into is None else sums).value,
-            **meta,
+            KIND=(hopper.kinds.PLAIN if into is None else hopper.kinds.SUM).value,
+            **tuned("moe_weight", STAGES=3),
             **_LAUNCH,
         )
     else:

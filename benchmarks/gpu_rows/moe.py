@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from benchmarks.gpu_rows.timing import Timed, limits, peer_ms, relative_error, timed
@@ -213,3 +214,28 @@ def _both_row(work: str, layer: Layer, goal: float | None) -> Row:
     for tensor in (layer.hidden, layer.x, *weights):
         tensor.requires_grad_(False)
     return row
+
+
+def candidates() -> dict[str, Any]:
+    """Launch parameters to try, by kernel (`tune.py`)."""
+    layer = _layer(
+        tokens=16384, width=2688, latent=None, experts=128, top_k=6, inner=1856, is_uniform=False
+    )
+    with torch.no_grad():
+        expected = layer.plain()
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return layer.forward()
+
+    def is_right(found: Tensor) -> bool:
+        return relative_error(found, expected) < 1e-2
+
+    groups = [{"GROUP": n} for n in (4, 2, 3, 6, 8)]
+    columns = [{"BLOCK": 1024, "num_warps": 4}, {"BLOCK": 512, "num_warps": 2}]
+    return {
+        "moe_rows_relu2": (groups, forward, is_right),
+        "moe_rows_plain": (groups, forward, is_right),
+        "moe_gather": ([{"IS_GATHER": True}, {"IS_GATHER": False}], forward, is_right),
+        "moe_combine": (columns, forward, is_right),
+    }

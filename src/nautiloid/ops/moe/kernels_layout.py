@@ -80,7 +80,7 @@ def place_kernel(
     a = b * BLOCK + i
     ids = tl.load(experts + a, a < A, other=-1).to(tl.int32)
     # few at a time: registers decide how many programs run at once
-    STEP: tl.constexpr = 16
+    STEP: tl.constexpr = 16  # pyright: ignore[reportAssignmentType]
     earlier = tl.zeros([BLOCK, STEP], tl.int32)
     for first in range(0, BLOCK, STEP):
         j = (first + tl.arange(0, STEP))[None, :]

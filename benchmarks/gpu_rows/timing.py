@@ -63,7 +63,7 @@ def peer_ms(call: Callable[[], object], *, reps: int = 5) -> float | None:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over the norm; NaN passes no bound."""
-    found, expected = found.double(), expected.double()
+    found, expected = (x.detach().double() for x in (found, expected))
     return float((found - expected).norm() / expected.norm())
 
 

@@ -35,7 +35,7 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
     """Norm of the difference over the norm; NaN never passes a bound."""
-    found, expected = found.double().cpu(), expected.double().cpu()
+    found, expected = (x.detach().double().cpu() for x in (found, expected))
     return float((found - expected).norm() / expected.norm().clamp(min=1e-30))
 
 

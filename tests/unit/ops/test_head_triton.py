@@ -31,5 +31,10 @@ def test_kl_of_the_best_tokens(direction):
     check_kl_top(CASE, direction, torch.float32)
 
 
+def test_half_precision():
+    check_cross_entropy(CASE, 0.1, torch.float16)
+    check_logprobs(CASE, 1.3, torch.float16)
+
+
 def test_promised_scale():
     check_promised_scale(CASE, torch.float32)

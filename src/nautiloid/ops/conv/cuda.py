@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nautiloid.ops.conv import kernels
+from nautiloid.ops.conv import kernels, shifted
 from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.packing import chunk_table, cu_seqlens
 from nautiloid.ops.tuning import tuned
@@ -169,6 +169,8 @@ def conv_silu(
     initial_SLC: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Same contract as `reference.conv_silu`."""
+    if x_TC.dtype == torch.float64:  # the kernels compute in float32
+        return shifted.conv_silu(x_TC, weight_CK, bias_C, lengths, initial_SLC)
     if not torch.is_grad_enabled():
         y, last = conv_forward(x_TC, weight_CK, bias_C, lengths, initial_SLC)
         assert last is not None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nautiloid.ops.head import kernels
+from nautiloid.ops.head import chunked, kernels
 from nautiloid.ops.head.chunked import HeadLoss
 from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.linear.gradient import add_product
@@ -167,6 +167,10 @@ def cross_entropy(
     grad_scale: float | None = None,
 ) -> HeadLoss:
     """Same contract as `chunked.cross_entropy`."""
+    if hidden_TD.dtype == torch.float64:  # the kernels compute in float32
+        return chunked.cross_entropy(
+            hidden_TD, weight_VD, targets_T, weight_T, z_loss=z_loss, chunk_tokens=chunk_tokens
+        )
     total, z = _CrossEntropy.apply(
         hidden_TD,
         weight_VD,
@@ -258,6 +262,10 @@ def logprobs(
     chunk_tokens: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Same contract as `chunked.logprobs`."""
+    if hidden_TD.dtype == torch.float64:
+        return chunked.logprobs(
+            hidden_TD, weight_VD, targets_T, temperature, chunk_tokens=chunk_tokens
+        )
     return _LogProbs.apply(hidden_TD, weight_VD, targets_T, temperature, chunk_tokens)
 
 
@@ -358,6 +366,17 @@ def kl(
     chunk_tokens: int | None = None,
 ) -> Tensor:
     """Same contract as `chunked.kl`."""
+    if hidden_TD.dtype == torch.float64:
+        return chunked.kl(
+            hidden_TD,
+            weight_VD,
+            teacher_hidden_TC,
+            teacher_weight_VC,
+            weight_T,
+            direction=direction,
+            temperature=temperature,
+            chunk_tokens=chunk_tokens,
+        )
     return _KL.apply(
         hidden_TD,
         weight_VD,
@@ -383,6 +402,17 @@ def kl_top(
     chunk_tokens: int | None = None,
 ) -> Tensor:
     """Same contract as `chunked.kl_top`."""
+    if hidden_TD.dtype == torch.float64:
+        return chunked.kl_top(
+            hidden_TD,
+            weight_VD,
+            teacher_ids_TK,
+            teacher_logprobs_TK,
+            weight_T,
+            direction=direction,
+            temperature=temperature,
+            chunk_tokens=chunk_tokens,
+        )
     return _KL.apply(
         hidden_TD,
         weight_VD,

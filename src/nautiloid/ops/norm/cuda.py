@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.main_grad import main_grad
-from nautiloid.ops.norm import kernels
+from nautiloid.ops.norm import fused, kernels
 from nautiloid.ops.tuning import tuned
 
 
@@ -274,6 +274,8 @@ class _GatedGroupNorm(torch.autograd.Function):
 
 def rms_norm(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Same contract as `reference.rms_norm`."""
+    if x_XD.dtype == torch.float64:  # the kernels compute in float32
+        return fused.rms_norm(x_XD, weight_D, eps)
     if not torch.is_grad_enabled():
         return rms_forward(_rows(x_XD), weight_D, eps)[0].view(x_XD.shape)
     return _RmsNorm.apply(x_XD, weight_D, eps)
@@ -283,6 +285,8 @@ def add_rms_norm(
     x_XD: Tensor, delta_XD: Tensor, weight_D: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """Same contract as `reference.add_rms_norm`."""
+    if x_XD.dtype == torch.float64:
+        return fused.add_rms_norm(x_XD, delta_XD, weight_D, eps)
     if not torch.is_grad_enabled():
         y, total = rms_forward(_rows(x_XD), weight_D, eps, _rows(delta_XD))
         assert total is not None
@@ -294,6 +298,8 @@ def gated_group_norm(
     y_XD: Tensor, z_XD: Tensor, weight_D: Tensor, groups: int, eps: float
 ) -> Tensor:
     """Same contract as `reference.gated_group_norm`."""
+    if z_XD.dtype == torch.float64:
+        return fused.gated_group_norm(y_XD, z_XD, weight_D, groups, eps)
     if not torch.is_grad_enabled():
         return gated_forward(_rows(y_XD), _rows(z_XD), weight_D, groups, eps).view(z_XD.shape)
     return _GatedGroupNorm.apply(y_XD, z_XD, weight_D, groups, eps)

@@ -46,6 +46,14 @@ def random(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64) * scale
 
 
+def poison(device: str) -> None:
+    """Leave NaN in the memory that a GPU's allocator hands out next, large pieces and small."""
+    if device == "cuda":
+        pieces = [torch.full((64 << 20,), torch.nan, device=device)]
+        pieces += [torch.full((64 << 10,), torch.nan, device=device) for _ in range(64)]
+        del pieces
+
+
 def choices(tokens: int, experts: int, top_k: int) -> Tensor:
     """Random routes; the last expert gets none where there are enough others."""
     generator = torch.Generator().manual_seed(tokens)
@@ -90,7 +98,9 @@ def check_experts(
 
     expected = run(reference.experts, exact, index)
     expected.backward(dy.double())
+    poison(device)
     found = run(variant, mine, index.to(device))
+    poison(device)
     found.backward(dy.to(device))
     assert relative(found, expected) <= tolerance, ("output", relative(found, expected))
     for i, (x, y) in enumerate(zip(mine, exact, strict=True)):
@@ -130,6 +140,7 @@ def check_route(
         wide = None if bias is None else bias.double()
         expected = reference.route(logits, wide, top_k, replay_TK=replay, **config)
         mine = x.to(device).requires_grad_(), weight.to(device).requires_grad_()
+        poison(device)
         found = variant(
             *mine,
             None if bias is None else bias.to(device),
@@ -162,6 +173,7 @@ def check_balance(variant: Any, counts: Any, shape: tuple[Any, ...], *, device: 
     exact, mine = scores.clone().requires_grad_(), scores.float().to(device).requires_grad_()
     there = None if valid is None else valid.to(device)
     expected = reference.balance_loss(exact, top_k, rows, valid)
+    poison(device)
     found = variant(mine, top_k, rows, there)
     assert relative(found, expected) <= 1e-5
     (wanted,) = torch.autograd.grad(expected * 1.7, exact)

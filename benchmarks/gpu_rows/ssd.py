@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from benchmarks.gpu_rows.timing import (
@@ -78,6 +79,40 @@ def rows() -> list[Row]:
             {name: pair[1] for name, pair in peers.items()},
         ),
     ]
+
+
+def candidates() -> dict[str, Any]:
+    """Launch parameters for `tune.py`, checked against torch in float32."""
+    inputs = _inputs(LENGTHS)
+    x, dt, rate, B, C, D, bias = inputs
+    dy = torch.randn_like(x)
+    steps = cuda.Steps(bias)
+    run, leaves, weight = _torch(*inputs, dy)
+    expected = run()
+    wanted = torch.autograd.grad(expected, leaves, weight)
+
+    def forward() -> list[Tensor]:
+        return [cuda.scan_forward(x, dt, rate, B, C, D, LENGTHS, steps=steps)[0]]
+
+    def backward() -> list[Tensor]:
+        outputs = [torch.empty_like(v) for v in (x, dt, B, C)]
+        cuda.scan_backward(
+            dy, x, dt, rate, B, C, D, LENGTHS, None, None,
+            outputs=(outputs[0], outputs[1], outputs[2], outputs[3]), steps=steps,
+        )  # fmt: skip
+        return outputs
+
+    def is_right(found: list[Tensor]) -> bool:
+        exact = [expected] if len(found) == 1 else wanted
+        return all(relative_error(a, b) < 1e-2 for a, b in zip(found, exact, strict=True))
+
+    scans = [{}, {"STAGES": 3}, {"STAGES": 2, "programs": 256}, {"STAGES": 2, "programs": 512}]
+    walks = [{}, {"STAGES": 2}, {"STAGES": 4}, {"num_warps": 8}]
+    return {
+        "ssd_scan": (scans, forward, is_right),
+        "ssd_states": (walks, backward, is_right),
+        "ssd_gradients": ([{}, {"STAGES": 3}, {"ROLE": 0}], backward, is_right),
+    }
 
 
 def _row(

@@ -83,11 +83,10 @@ def rows() -> list[Row]:
 
 def candidates() -> dict[str, Any]:
     """Launch parameters for `tune.py`, checked against torch in float32."""
-    inputs = _inputs(LENGTHS)
-    x, dt, rate, B, C, D, bias = inputs
+    x, dt, rate, B, C, D, bias = _inputs(LENGTHS)
     dy = torch.randn_like(x)
     steps = cuda.Steps(bias)
-    run, leaves, weight = _torch(*inputs, dy)
+    run, leaves, weight = _torch(x, dt, rate, B, C, D, bias, dy)
     expected = run()
     wanted = torch.autograd.grad(expected, leaves, weight)
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 def to_device(values: Sequence[int] | Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Host integers on a device, without making the host wait for a GPU."""
-    tensor = torch.as_tensor(values, dtype=dtype)
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    # cached tables outlive an inference mode they are made in, and serve training too
+    with torch.inference_mode(False):
+        tensor = torch.as_tensor(values, dtype=dtype)
+        if device.type != "cuda":
+            return tensor.to(device)
+        return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @functools.lru_cache(maxsize=64)

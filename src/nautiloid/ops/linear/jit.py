@@ -71,6 +71,7 @@ def _linear(p):
 def linear(x_BK: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """`x W^T + b` for at most `COMPILED_ROWS` float32 rows.
 
+    >>> import torch
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).item()
     11.0
     """

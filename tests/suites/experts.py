@@ -11,9 +11,9 @@ from nautiloid.ops.moe import reference
 
 # tokens, experts, experts a token, input width, expert width, gated, activation
 SHAPES = {
-    "odd": (37, 5, 3, 33, 21, False, "relu2"),
-    "gated": (7, 3, 2, 48, 40, True, "silu"),
-    "gated relu2": (9, 3, 1, 20, 12, True, "relu2"),
+    "odd": (11, 4, 2, 33, 21, False, "relu2"),
+    "gated": (5, 3, 2, 24, 20, True, "silu"),
+    "gated relu2": (5, 3, 1, 20, 12, True, "relu2"),
     "one token": (1, 4, 2, 16, 24, False, "silu"),
 }
 
@@ -23,7 +23,7 @@ ROUTES = {
     "groups": (33, 12, 4, 4, 2, "sigmoid", True, True),
     "softmax": (9, 40, 6, 1, 1, "softmax", False, True),
     "unnormalised": (9, 16, 3, 1, 1, "softmax", True, False),
-    "many experts": (3, 512, 22, 1, 1, "sigmoid", True, True),
+    "many experts": (2, 512, 22, 1, 1, "sigmoid", True, True),
 }
 
 # experts, experts a token, packing rows, whether some tokens are padding

@@ -110,12 +110,13 @@ def spread_kernel(
     else:
         e = t - T
         first = tl.load(starts + e) + tl.load(totals + e)
-        for i in range(tl.load(starts + e + 1) - first):
-            row = (first + i).to(tl.int64)
+        end = tl.load(starts + e + 1)
+        zero = tl.zeros([8, BLOCK], out.dtype.element_ty)
+        for start in range(first, end, 8):
+            row = (start + tl.arange(0, 8))[:, None]
             for col in range(0, L, BLOCK):
-                c = col + tl.arange(0, BLOCK)
-                zero = tl.zeros([BLOCK], out.dtype.element_ty)
-                tl.store(out + row * L + c, zero, c < L)
+                c = col + tl.arange(0, BLOCK)[None, :]
+                tl.store(out + row.to(tl.int64) * L + c, zero, (row < end) & (c < L))
 
 
 @triton.jit

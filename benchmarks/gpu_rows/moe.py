@@ -173,11 +173,10 @@ def _forward_row(work: str, layer: Layer, goal: float | None, error: float) -> R
     with torch.no_grad():
         taken = timed(layer.forward)
         peer = peer_ms(layer.plain)
-        rows = layer.x.repeat_interleave(layer.top_k, 0)
-        load = torch.bincount(
-            cuda.route(layer.hidden, layer.router, layer.bias, layer.top_k).experts_TK.flatten(),
-            minlength=layer.up.shape[0],
-        )
+        chosen = cuda.route(layer.hidden, layer.router, layer.bias, layer.top_k).experts_TK
+        # the very rows that the layer multiplies: equal neighbours would save power and flatter it
+        rows = layer.x[chosen.flatten().argsort(stable=True) // layer.top_k]
+        load = torch.bincount(chosen.flatten(), minlength=layer.up.shape[0])
         ends = load.cumsum(0).int()
         alone = peer_ms(lambda: torch._grouped_mm(rows, layer.up.transpose(1, 2), offs=ends))
     # every weight and hidden state read once, every output written once

@@ -88,7 +88,8 @@ class _Mixer(torch.autograd.Function):
             u if sizes.keeps_conv else None,
         )  # fmt: skip
         ctx.lengths, ctx.sizes = lengths, sizes
-        ctx.main_grad = main_grad(norm_weight)
+        # taken here: what hooks on saved tensors give back is not the parameter itself
+        ctx.main_grads = [main_grad(w) for w in (dt_bias, A_log, D, norm_weight)]
         ctx.mark_non_differentiable(y)
         ctx.set_materialize_grads(False)
         return out, y
@@ -98,12 +99,13 @@ class _Mixer(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor, d_scan: None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         projected, conv_weight, conv_bias, dt_bias, A_log, D, norm_weight, y, u = ctx.saved_tensors
         lengths, sizes, inner = ctx.lengths, ctx.sizes, norm_weight.shape[0]
+        into = ctx.main_grads
         z, xbc, dt = _columns(projected, inner, conv_weight.shape[0])
         d_projected = torch.empty_like(projected)
         dz, d_xbc, d_dt = _columns(d_projected, inner, conv_weight.shape[0])
         dout = dout if dout.stride(1) == 1 else dout.contiguous()
         dy, _, d_norm = gated_backward(
-            dout, y, z, norm_weight, sizes.groups, sizes.eps, dz_TI=dz, into_I=ctx.main_grad
+            dout, y, z, norm_weight, sizes.groups, sizes.eps, dz_TI=dz, into_I=into[3]
         )
         if u is None:
             u, _ = conv_forward(xbc, conv_weight, conv_bias, lengths, wants_last=False)
@@ -119,10 +121,10 @@ class _Mixer(torch.autograd.Function):
             d_projected,
             dw.to(conv_weight.dtype),
             None if conv_bias is None else db.to(conv_bias.dtype),
-            give(d_bias, main_grad(dt_bias), dt_bias),
-            give(d_rate, main_grad(A_log), A_log),
-            give(d_D, main_grad(D), D),
-            None if ctx.main_grad is not None else d_norm.to(norm_weight.dtype),
+            give(d_bias, into[0], dt_bias),
+            give(d_rate, into[1], A_log),
+            give(d_D, into[2], D),
+            None if into[3] is not None else d_norm.to(norm_weight.dtype),
             None,
             None,
         )

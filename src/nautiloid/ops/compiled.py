@@ -3,7 +3,9 @@
 A decoding step is a few hundred small operations; each costs more to start than to run. A kernel here
 does the work of many of them in one parallel region. Kernels are written for one thread of a team:
 every thread runs the whole function, takes its share by `thread()` and `team()`, and meets the
-others at `barrier()`.
+others at `barrier()`. Machine code is kept beside the package (or in the user's cache) and made anew
+when the kernel's own file changes; after a change in `intrinsics.py` or `products.py`, delete the
+`*.nbi` files in `__pycache__`.
 
 numba's own threads would spin against torch's, which costs milliseconds a step; so kernels are
 started by `GOMP_parallel` of the OpenMP library that torch has loaded. Where there is none
@@ -14,8 +16,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import os
 import sys
+import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +31,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nautiloid.ops.backends import has, require
+
+log = logging.getLogger("nautiloid.ops")
 
 _SYMBOLS = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_get_num_threads")
 
@@ -64,6 +70,10 @@ def prepare() -> None:
     if features.get("avx512f") and not config.CPU_FEATURES:  # type: ignore[attr-defined]
         # LLVM prefers half-width vectors on these processors: thin products run 1.4 times slower
         config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"  # type: ignore[attr-defined]
+
+
+# sums may be reordered and contracted; NaN and infinity keep their meaning
+FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 class Recording:
@@ -141,8 +151,15 @@ class Kernel:
 
         prepare()
         signature = types.void(types.CPointer(types.int64))
-        self.compiled = cfunc(signature, cache=True, fastmath=FAST, error_model="numpy")(function)
+        options = {"fastmath": FAST, "error_model": "numpy"}
+        start = time.perf_counter()
+        try:
+            self.compiled = cfunc(signature, cache=True, **options)(function)
+        except RuntimeError:  # neither the package nor the user's cache folder can be written
+            self.compiled = cfunc(signature, **options)(function)
         self.address = self.compiled.address
+        name = f"{function.__module__}.{function.__name__}"
+        log.debug("compiled %s in %.1f s", name, time.perf_counter() - start)
         library = _openmp()
         assert library is not None
         self.start = library.GOMP_parallel
@@ -156,10 +173,6 @@ class Kernel:
         if recording is not None:
             recording.calls.append((self.address, arguments, threads))
         self.start(self.address, arguments.buffer_info()[0], threads or torch.get_num_threads(), 0)
-
-
-# sums may be reordered and contracted; NaN and infinity keep their meaning
-FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def bits(value: float) -> int:

@@ -27,6 +27,8 @@ from nautiloid.ops.tuning import tuned
 NO_LIMIT = (0.0, math.inf)
 # the states around every chunk, for as many tokens at a time as fit here
 MOST_STATE_BYTES = 2 << 30
+# second axis of a grid
+MOST_PROGRAMS = 65535
 # a cut costs about as much as this many chunks
 FEWEST_CHUNKS = 4
 
@@ -258,7 +260,7 @@ def scan_backward(
     segments = _segments(lengths, chunk, sizes.columns(tile), walk["programs"], device)
     n = segments.firsts[-1]
     state_bytes = 2 * sizes.H * sizes.P * sizes.N * x_THP.element_size()
-    most = max(1, MOST_STATE_BYTES // state_bytes)
+    most = min(max(1, MOST_STATE_BYTES // state_bytes), MOST_PROGRAMS)
     if n > most:
         segments = cut(lengths, chunk, max(1, most // 4), device)
     slabs = segments.slabs(most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from benchmarks.gpu_rows.models import random_batch, slice_config, timed_steps, trainer_of
@@ -40,7 +40,7 @@ class Setting:
     micro_batches: int
     trainer: TrainerConfig
     warm: int = 2
-    reps: int = 4
+    reps: int = 3
 
     @property
     def tokens(self) -> int:
@@ -85,7 +85,7 @@ def nano4b_setting() -> Setting:
 
 
 def measure(setting: Setting) -> Measured:
-    """Run a few steps; the loss must be finite and near that of a uniform guess."""
+    """Run a few steps on the same batches: the loss starts near a uniform guess and falls."""
     torch.manual_seed(0)
     trainer = trainer_of(setting.config, setting.trainer)
     batches = [
@@ -94,7 +94,8 @@ def measure(setting: Setting) -> Measured:
     ]
     times, peak, figures = timed_steps(trainer, batches, warm=setting.warm, reps=setting.reps)
     losses = [step["loss"] for step in figures]
-    assert all(5 < loss < 20 for loss in losses), losses
+    assert 11 < losses[0] < 13, losses
+    assert losses[-1] < losses[0], losses  # NaN passes neither
     step_s = statistics.median(times)
     tokens = setting.tokens * setting.micro_batches
     flops = train_flops_per_token(setting.config, setting.length) * tokens
@@ -119,7 +120,7 @@ def rows() -> list[Row]:
     found.append(_memory_row("memory_model_error_slice", four))
     one = measure(slice_setting(1))
     found.append(_mfu_row("step_slice_mfu_1mb", one, slice_setting(1), None))
-    short = slice_setting(moments="bfloat16")
+    short = replace(slice_setting(moments="bfloat16"), warm=1, reps=2)
     found.append(_mfu_row("step_slice_mfu_bf16_moments", measure(short), short, None))
     small = measure(nano4b_setting())
     setting = nano4b_setting()

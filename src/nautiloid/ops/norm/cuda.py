@@ -16,6 +16,9 @@ from nautiloid.ops.main_grad import main_grad
 from nautiloid.ops.norm import fused, kernels
 from nautiloid.ops.tuning import tuned
 
+# programs that the second axis of a grid can count
+MOST_BLOCKS = (1 << 16) - 1
+
 
 def _rows(x_XD: Tensor) -> Tensor:
     """A view [T, D] with a dense last dim; copied only where no view exists."""
@@ -140,6 +143,7 @@ def gated_forward(
     out = z_TI.new_empty(T, I) if out_TI is None else out_TI
     options = tuned(f"gated_forward_{W}", TOKENS=2, **_shape(W, 16, 4))
     options["TOKENS"] *= options["BLOCK_T"]
+    options["TOKENS"] = max(options["TOKENS"], power_of_2(blocks(T, MOST_BLOCKS)))
     launch(
         kernels.gated_norm_forward,
         (groups, blocks(T, options["TOKENS"])),

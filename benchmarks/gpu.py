@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def main() -> int:
         rows += _run(name, options.timeout)
     is_whole = not options.parts
     if options.merge and not is_whole:
-        rows = _merged(rows)
+        rows = _merged(rows, names)
     write_results("gpu", rows, notes=_gpu_facts(), to_file=is_whole or options.merge)
     return 0 if all(row.is_met for row in rows) else 1
 
@@ -101,14 +101,14 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
-def _merged(rows: list[Row]) -> list[Row]:
-    """The stored rows with those of the same id renewed."""
+def _merged(rows: list[Row], parts: list[str]) -> list[Row]:
+    """The stored rows with those of the same id renewed; a row named like a part says that it failed."""
     path = RESULTS / "gpu.json"
     stored = json.loads(path.read_text())["rows"] if path.is_file() else []
     fresh = {row.work: row for row in rows}
     kept = [Row(**{**row, "spread": _pair(row["spread"])}) for row in stored]
-    merged = [fresh.pop(row.work, row) for row in kept]
-    return [replace(row) for row in [*merged, *fresh.values()]]
+    merged = [fresh.pop(row.work, row) for row in kept if row.work not in parts]
+    return [*merged, *fresh.values()]
 
 
 def _gpu_facts() -> dict[str, object]:

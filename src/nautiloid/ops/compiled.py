@@ -157,7 +157,9 @@ class Kernel:
             self.compiled = cfunc(signature, cache=True, **options)(function)
         except RuntimeError:  # neither the package nor the user's cache folder can be written
             self.compiled = cfunc(signature, **options)(function)
-        self.address = self.compiled.address
+        address = self.compiled.address
+        assert address is not None
+        self.address: int = address
         name = f"{function.__module__}.{function.__name__}"
         log.debug("compiled %s in %.1f s", name, time.perf_counter() - start)
         library = _openmp()

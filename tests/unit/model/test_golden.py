@@ -233,7 +233,7 @@ def test_final_states(model, variant):
 def test_residual_stream(model, variant):
     found = []
     hooks = [
-        layer.register_forward_hook(lambda _m, _i, out: found.append(sum(out)[19, :3]))
+        layer.register_forward_hook(lambda _m, _i, out: found.append((out[0] + out[1])[19, :3]))
         for layer in model.layers
     ]
     model(IDS)

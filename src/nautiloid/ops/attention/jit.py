@@ -7,7 +7,7 @@ Import this only where `ops.compiled.is_available`.
 
 Suffixes: S sequences, Q query heads, V key/value heads, H head width, P pages of a sequence.
 """
-# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

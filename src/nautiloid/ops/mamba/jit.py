@@ -5,7 +5,7 @@ Import this only where `ops.compiled.is_available`.
 Suffixes: S sequences, R projected rows, C convolution channels, K taps, H heads, P head width,
 G groups, N state size, I inner width = H P.
 """
-# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

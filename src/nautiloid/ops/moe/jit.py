@@ -6,7 +6,7 @@ Import this only where `ops.compiled.is_available`.
 
 Suffixes: T tokens, E experts, K chosen experts, A = T K assignments, L input width, M expert width.
 """
-# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Import this only where `ops.compiled.is_available`.
 """
-# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Import this only where `ops.compiled.is_available`.
 
 Suffixes: T rows, D width, G groups.
 """
-# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

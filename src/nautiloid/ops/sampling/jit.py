@@ -4,7 +4,7 @@ Import this only where `ops.compiled.is_available`.
 
 Suffixes: B rows, V vocabulary.
 """
-# pyright: basic, reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportCallIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 
@@ -91,7 +91,5 @@ def greedy(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
     ids = torch.empty(rows, dtype=torch.long)
     logprobs = logits_BV.new_empty(rows)
     tops = logits_BV.new_empty(2, rows, PARTS)
-    _greedy(
-        logits_BV.data_ptr(), ids.data_ptr(), logprobs.data_ptr(), tops.data_ptr(), rows, width
-    )
+    _greedy(logits_BV.data_ptr(), ids.data_ptr(), logprobs.data_ptr(), tops.data_ptr(), rows, width)
     return ids, logprobs

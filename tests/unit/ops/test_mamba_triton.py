@@ -72,4 +72,5 @@ def test_gradients_go_to_their_sums():
         mixer(*again, LENGTHS, sizes).sum().backward()
     for plain, summed in zip(leaves[3:], again[3:], strict=True):
         assert summed.grad is None
+        assert plain.grad is not None
         torch.testing.assert_close(summed.main_grad, plain.grad + 1)

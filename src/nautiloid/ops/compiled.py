@@ -147,26 +147,10 @@ class Kernel:
     """A compiled function of one array of 64-bit words, run by every thread of a team."""
 
     def __init__(self, function: Callable[..., None]):
-        from numba import cfunc, types
-
-        prepare()
-        signature = types.void(types.CPointer(types.int64))
-        options = {"fastmath": FAST, "error_model": "numpy"}
         start = time.perf_counter()
-        try:
-            self.compiled = cfunc(signature, cache=True, **options)(function)
-        except RuntimeError:  # neither the package nor the user's cache folder can be written
-            self.compiled = cfunc(signature, **options)(function)
-        address = self.compiled.address
-        assert address is not None
-        self.address: int = address
+        self.address = _machine_code(function)
         name = f"{function.__module__}.{function.__name__}"
         log.debug("compiled %s in %.1f s", name, time.perf_counter() - start)
-        library = _openmp()
-        assert library is not None
-        self.start = library.GOMP_parallel
-        self.start.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-        self.start.restype = None
 
     def __call__(self, *words: int, threads: int = 0) -> None:
         """Run with addresses, sizes and `bits` of floats; `threads` 0 takes torch's number."""
@@ -174,7 +158,50 @@ class Kernel:
         recording = _recording.get()
         if recording is not None:
             recording.calls.append((self.address, arguments, threads))
-        self.start(self.address, arguments.buffer_info()[0], threads or torch.get_num_threads(), 0)
+        task = array("q", (self.address, arguments.buffer_info()[0]))
+        entry, parallel = _start()
+        parallel(entry.address, task.buffer_info()[0], threads or torch.get_num_threads(), 0)
+
+
+def _machine_code(function: Callable[..., None]) -> int:
+    """Address of a compiled function.
+
+    It is taken from the library that numba keeps on disk: the wrapper around it is optimised together
+    with it in the process that compiles, and alone in those that find it kept. For the same reason all
+    functions that kernels call are inlined (`forceinline`): which copy of a function a call reaches
+    depends on what else the process has compiled. Either way results would round otherwise.
+    """
+    from numba import njit, types
+
+    prepare()
+    signature = types.void(types.CPointer(types.int64))
+    options = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+    try:
+        compiled = njit(signature, cache=True, **options)(function)
+    except RuntimeError:  # neither the package nor the user's cache folder can be written
+        compiled = njit(signature, **options)(function)
+    (result,) = compiled.overloads.values()
+    return result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+
+
+@functools.cache
+def _start() -> tuple[Any, Callable[..., None]]:
+    """The function that every thread enters, and the one that starts the threads."""
+    from numba import carray, cfunc, types
+
+    from nautiloid.ops.intrinsics import call
+
+    @cfunc(types.void(types.CPointer(types.int64)))
+    def enter(p: Any) -> None:
+        task = carray(p, 2)
+        call(task[0], task[1])  # pyright: ignore[reportCallIssue]
+
+    library = _openmp()
+    assert library is not None
+    parallel = library.GOMP_parallel
+    parallel.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    parallel.restype = None
+    return enter, parallel
 
 
 def bits(value: float) -> int:

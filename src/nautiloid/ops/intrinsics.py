@@ -58,12 +58,17 @@ def team(typingctx):
 
 @intrinsic
 def call(typingctx, function, argument):
-    """Call the kernel at an address with the address of its arguments."""
+    """Call the kernel at an address with the address of its arguments.
+
+    Kernels have numba's calling convention: places for a result and an exception come first.
+    """
 
     def build(context, builder, signature, args):
-        kind = ir.FunctionType(ir.VoidType(), [_INT64.as_pointer()])
+        place = _BYTE_POINTER.as_pointer()
+        kind = ir.FunctionType(_INT32, [place, place, _INT64.as_pointer()])
         target = builder.inttoptr(args[0], kind.as_pointer())
-        builder.call(target, [builder.inttoptr(args[1], _INT64.as_pointer())])
+        unused = [cgutils.alloca_once(builder, _BYTE_POINTER) for _ in range(2)]
+        builder.call(target, [*unused, builder.inttoptr(args[1], _INT64.as_pointer())])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), build
@@ -111,7 +116,7 @@ def _power_of_two(typingctx, exponent):
 
 
 # no reordering here: it would fold the two parts of ln 2 into one
-@njit(fastmath={"contract"}, error_model="numpy")
+@njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
 def exp32(x):
     """exp of a float32 to 2 ulp, in instructions that vectorise; 0 below -87, 1.7e38 above 88."""
     low, high = np.float32(-87.0), np.float32(88.0)
@@ -131,13 +136,13 @@ def exp32(x):
     return y if x == x else x
 
 
-@njit(fastmath={"contract"}, error_model="numpy")
+@njit(fastmath={"contract"}, error_model="numpy", forceinline=True)
 def silu32(x):
     """x / (1 + exp(-x)) of a float32."""
     return x / (np.float32(1.0) + exp32(-x))
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def share(count, index, parts):
     """First and last + 1 of a thread's part of `count` items."""
     return count * index // parts, count * (index + 1) // parts

@@ -15,7 +15,7 @@ from nautiloid.ops.intrinsics import LANES, dot_block, floats
 FLOAT = 4  # bytes
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _block(weight, x0, x1, x2, x3, inner, out, across, inputs):
     """4 weight rows with up to 4 inputs."""
     if inputs == 4:
@@ -28,7 +28,7 @@ def _block(weight, x0, x1, x2, x3, inner, out, across, inputs):
         dot_block(weight, inner, x0, x0, x0, x0, inner, out, across, 4, 1)
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _dot(weight, x):
     total = np.float32(0)
     for j in range(len(x)):
@@ -36,7 +36,7 @@ def _dot(weight, x):
     return total
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def rows_product(weight, inner, first, last, x, index, start, stop, out, across):
     """`out[i, r] = weight[r] . x[index[i]]` for r in first..last and i in start..stop.
 

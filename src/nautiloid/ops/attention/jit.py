@@ -19,7 +19,7 @@ from nautiloid.ops.compiled import FAST, Kernel, bits
 from nautiloid.ops.intrinsics import exp32, floats, integers, real, share, team, thread
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _dot(x, y):
     total = np.float32(0)
     for i in range(len(x)):
@@ -27,7 +27,7 @@ def _dot(x, y):
     return total
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _softmax(scores, top):
     """exp(score - top) in place; gives the sum."""
     total = np.float32(0)

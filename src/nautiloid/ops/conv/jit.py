@@ -26,25 +26,25 @@ from nautiloid.ops.packing import cu_seqlens
 ROWS = 64  # tokens whose weight gradients are summed before all of them
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _add_product(weight, x, out):
     for c in range(len(out)):
         out[c] += weight[c] * x[c]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _add(x, out):
     for c in range(len(out)):
         out[c] += x[c]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _silu(pre, out):
     for c in range(len(out)):
         out[c] = pre[c] / (np.float32(1) + exp32(-pre[c]))
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _silu_gradient(pre, dy):
     """dy becomes the gradient of the pre-activation, written over pre."""
     for c in range(len(pre)):
@@ -55,7 +55,7 @@ def _silu_gradient(pre, dy):
 # Away from the start of a sequence, with the usual 4 taps, each row takes one pass.
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _forward4(w, bias, x0, x1, x2, x3, y):
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     for c in range(len(y)):
@@ -63,7 +63,7 @@ def _forward4(w, bias, x0, x1, x2, x3, y):
         y[c] = pre / (np.float32(1) + exp32(-pre))
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _backward4(w, bias, x0, x1, x2, x3, dy, d_pre, sums):
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     d0, d1, d2, d3, db = sums[0], sums[1], sums[2], sums[3], sums[4]
@@ -79,14 +79,14 @@ def _backward4(w, bias, x0, x1, x2, x3, dy, d_pre, sums):
         d3[c] += d * x3[c]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _inputs4(w, d0, d1, d2, d3, dx):
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     for c in range(len(dx)):
         dx[c] = w3[c] * d0[c] + w2[c] * d1[c] + w1[c] * d2[c] + w0[c] * d3[c]
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _before(x, stride, context, channels, taps, begin, t, back, s):
     """Address of the input `back` tokens before token t of sequence s; 0 when there is none."""
     source = t - back
@@ -97,7 +97,7 @@ def _before(x, stride, context, channels, taps, begin, t, back, s):
     return context + 4 * (s * (taps - 1) + taps - 1 + source - begin) * channels
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _reached(weight, d_pre, t, begin, end, dx):
     """Gradient of the input at t, from the tokens begin..end that it reaches."""
     taps, channels = weight.shape
@@ -108,7 +108,7 @@ def _reached(weight, d_pre, t, begin, end, dx):
             _add_product(weight[k], carray(floats(d_pre + 4 * target * channels), channels), dx)
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _sequence(starts, t):
     """The sequence of token t."""
     low, high = 0, len(starts) - 1

@@ -21,7 +21,7 @@ from nautiloid.ops.intrinsics import barrier, floats, real, share, silu32, team,
 # Slices start at 0: an index that might be negative keeps a loop from being vectorised.
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _convolve(x, state, weight, bias, u):
     """SiLU of the convolution of some channels [C]; shifts the state [K-1, C]."""
     taps, channels = weight.shape
@@ -39,7 +39,7 @@ def _convolve(x, state, weight, bias, u):
         state[taps - 2, c] = x[c]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _advance(state, decay, dt, skip, x, B, C, y):
     """State [P, N] and output [P] of one head of one sequence."""
     width, size = state.shape
@@ -54,7 +54,7 @@ def _advance(state, decay, dt, skip, x, B, C, y):
         y[p] = total + skip * x[p]
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _gate(y, z, weight, eps):
     """Gated norm of one group [I / G], in place."""
     total = np.float32(0)

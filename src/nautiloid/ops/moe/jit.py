@@ -38,7 +38,7 @@ _ROWS = array("q", range(FEW_TOKENS))
 BLOCK = 32
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _scores(logits, scores, t, experts, is_softmax):
     """Sigmoid or softmax of one token's logits."""
     if is_softmax:

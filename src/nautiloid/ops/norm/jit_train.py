@@ -24,7 +24,7 @@ from nautiloid.ops.main_grad import give, main_grad
 ROWS = 64  # of a block
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _normalise(x, weight, out, eps):
     """One row; gives 1 / rms."""
     total = np.float32(0)
@@ -36,7 +36,7 @@ def _normalise(x, weight, out, eps):
     return r
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _gradient(x, r, weight, dy, dx, dw):
     """One row of the backward: dx of the norm is written, dw is added."""
     total = np.float32(0)
@@ -125,14 +125,14 @@ class _AddRmsNorm(torch.autograd.Function):
         return dx, dx if ctx.has_delta else None, dw, None
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _gate(y, z, out):
     """y silu(z)."""
     for i in range(len(y)):
         out[i] = y[i] * z[i] / (np.float32(1) + exp32(-z[i]))
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _gate_gradient(y, z, dv, dy, dz):
     """Gradients of y silu(z)."""
     for i in range(len(y)):

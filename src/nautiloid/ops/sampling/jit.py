@@ -22,7 +22,7 @@ from nautiloid.ops.intrinsics import barrier, exp32, floats, integers, share, te
 PARTS = 8
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _highest(x):
     top = x[0]
     for i in range(len(x)):
@@ -30,7 +30,7 @@ def _highest(x):
     return top
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _sum_exp(x, top):
     total = np.float32(0)
     if top == -np.inf:  # nothing allowed here, unless a NaN hides

@@ -215,7 +215,9 @@ def bits(value: float) -> int:
 
 def fits(*tensors: Tensor | None) -> bool:
     """Whether kernels can take these tensors now: float32, contiguous, on the CPU, no gradients."""
-    return not torch.is_grad_enabled() and all(
+    if torch.is_grad_enabled() or not is_available():
+        return False
+    return all(
         t is None or (t.dtype == torch.float32 and t.is_contiguous() and t.is_cpu) for t in tensors
     )
 

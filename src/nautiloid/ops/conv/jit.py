@@ -98,6 +98,16 @@ def _before(x, stride, context, channels, taps, begin, t, back, s):
 
 
 @njit(error_model="numpy", forceinline=True)
+def _add_inputs(weight, x, stride, context, begin, t, s, pre):
+    """Adds what the inputs up to token t of sequence s give its value before SiLU."""
+    taps, channels = weight.shape
+    for k in range(taps):
+        source = _before(x, stride, context, channels, taps, begin, t, taps - 1 - k, s)
+        if source != 0:
+            _add_product(weight[k], carray(floats(source), channels), pre)
+
+
+@njit(error_model="numpy", forceinline=True)
 def _reached(weight, d_pre, t, begin, end, dx):
     """Gradient of the input at t, from the tokens begin..end that it reaches."""
     taps, channels = weight.shape
@@ -148,10 +158,7 @@ def _forward(p):
             )
             continue
         pre[:] = bias
-        for k in range(taps):
-            source = _before(a[0], stride, a[3], channels, taps, starts[s], t, taps - 1 - k, s)
-            if source != 0:
-                _add_product(weight[k], carray(floats(source), channels), pre)
+        _add_inputs(weight, a[0], stride, a[3], starts[s], t, s, pre)
         _silu(pre, y)
 
 
@@ -189,10 +196,7 @@ def _backward(p):
                 )
                 continue
             row[:] = bias
-            for k in range(taps):
-                source = _before(a[0], stride, a[3], channels, taps, starts[s], t, taps - 1 - k, s)
-                if source != 0:
-                    _add_product(weight[k], carray(floats(source), channels), row)
+            _add_inputs(weight, a[0], stride, a[3], starts[s], t, s, row)
             _silu_gradient(row, dy)
             for k in range(taps):
                 source = _before(a[0], stride, a[3], channels, taps, starts[s], t, taps - 1 - k, s)

@@ -27,7 +27,7 @@ def embedding(tokens_T: Tensor, weight_VD: Tensor) -> Tensor:
         from nautiloid.ops.embedding import cuda
 
         return cuda.embedding(tokens_T, weight_VD)
-    if tokens_T.shape[0] <= FEW and compiled.fits(weight_VD) and compiled.is_available():
+    if tokens_T.shape[0] <= FEW and compiled.fits(weight_VD):
         from nautiloid.ops.embedding import jit
 
         return jit.embedding(tokens_T.contiguous(), weight_VD)

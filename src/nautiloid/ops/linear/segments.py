@@ -58,7 +58,7 @@ def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Ten
     if torch.is_grad_enabled() and main_grad(weight_ND) is not None:
         return summed_linear(x_XD, weight_ND, bias_N)
     rows = x_XD.shape[0] if x_XD.dim() == 2 else 0
-    if 0 < rows <= COMPILED_ROWS and compiled.fits(x_XD, weight_ND) and compiled.is_available():
+    if 0 < rows <= COMPILED_ROWS and compiled.fits(x_XD, weight_ND):
         from nautiloid.ops.linear.jit import linear as thin_linear
 
         return thin_linear(x_XD, weight_ND, bias_N)

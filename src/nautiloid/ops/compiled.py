@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nautiloid.core.errors import InputError
 from nautiloid.ops.backends import has, require
 
 log = logging.getLogger("nautiloid.ops")
@@ -233,8 +234,10 @@ def is_wanted(backend: str) -> bool:
     """Whether a backend asks for compiled kernels here.
 
     Raises:
-        InputError: `numba` is asked for and missing.
+        InputError: `numba` is asked for and missing, or there are no threads to run it.
     """
     if backend == "numba":
         require("numba", backend, "cpu")
+        if not is_available():
+            raise InputError("ops", backend, "needs torch's OpenMP library on Linux; use auto")
     return backend in ("auto", "numba") and is_available()

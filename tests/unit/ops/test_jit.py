@@ -304,6 +304,13 @@ def test_an_explicit_backend_needs_its_package(monkeypatch):
         compiled.is_wanted("numba")
 
 
+def test_an_explicit_backend_needs_threads(monkeypatch):
+    monkeypatch.setattr(compiled, "is_available", lambda: False)
+    with pytest.raises(InputError, match="OpenMP"):
+        compiled.is_wanted("numba")
+    assert not compiled.is_wanted("auto")
+
+
 def test_a_recording_names_what_torch_did_and_repeats_the_rest():
     x, w = draw(0, 2, 16), draw(1, 4, 16)
     with torch.inference_mode():

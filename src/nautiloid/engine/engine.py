@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from nautiloid.core.seed import Seed
 from nautiloid.core.types import Completion, Message, SamplingParams
 from nautiloid.data.tokenizer import Tokenizer
 from nautiloid.engine.cache import CachePool
+from nautiloid.engine.loop import Loop
 from nautiloid.engine.output import Output
 from nautiloid.engine.prompt import Prompt, check_params, encode_prompt
 from nautiloid.engine.request import Delta, Request
@@ -27,8 +26,6 @@ from nautiloid.engine.thinking import ThinkingSpan
 from nautiloid.engine.weights import copy_weights
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.weights import load
-
-log = logging.getLogger("nautiloid.engine")
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -44,9 +41,6 @@ class Engine:
         dtype: Of the weights loaded from a folder; None keeps the folder's.
         seed: Root of the random numbers of requests without a seed of their own.
         stop_ids: Ids that end every completion; None takes those of grammar and model.
-
-    Attributes:
-        version: Counts the weights; `load_weights` sets it.
     """
 
     def __init__(
@@ -90,10 +84,10 @@ class Engine:
         self.scheduler = Scheduler(self.pool)
         self.runner = Runner(self.model, self.pool, self.device)
         self.sampler = Sampler(self.device)
+        self.loop = Loop(self.scheduler, self.runner, self.sampler)
         self.output = Output(self.config, tokenizer)
         self.seed = Seed(seed)
         self.stop_ids = frozenset(self._usual_stop_ids() if stop_ids is None else stop_ids)
-        self.version = 0
         self.requests: dict[int, Request] = {}
         self.finished: dict[int, Completion] = {}
         # requests of `generate` and `stream`, which `step` does not report
@@ -101,6 +95,11 @@ class Engine:
         self.num_submitted = 0
         self.is_paused = False
         self.is_torn = False
+
+    @property
+    def version(self) -> int:
+        """Counts the weights; `load_weights` sets it."""
+        return self.loop.version
 
     @property
     def max_context_tokens(self) -> int:
@@ -239,7 +238,7 @@ class Engine:
         self.is_torn = True
         copy_weights(self.model, stream)
         self.is_torn = False
-        self.version = version
+        self.loop.version = version
 
     def facts(self) -> dict[str, Any]:
         """What scores depend on beside prompts and sampling, for their provenance."""
@@ -316,44 +315,13 @@ class Engine:
 
     def _advance(self) -> None:
         self._check_ready()
-        with torch.inference_mode():
-            self.scheduler.admit()
-            self.scheduler.compact()
-            decodes = self.scheduler.decodes()
-            plan = self.scheduler.prefills()
-            if plan:
-                self._take(self.runner.prefill(plan), [request for request, _ in plan])
-            if decodes:
-                self._take(self.runner.decode(decodes), decodes)
-        for request in [r for r in self.scheduler.running.values() if r.finish_reason is not None]:
+        for request in self.loop.advance():
             self.finished[request.id] = self._leave(request)
 
     def _leave(self, request: Request) -> Completion:
         self.scheduler.remove(request)
         del self.requests[request.id]
         return self.output.completion(request)
-
-    def _take(self, logits_BV: Tensor, requests: Sequence[Request]) -> None:
-        """Give every request whose tokens are all cached its next one."""
-        rows = [i for i, request in enumerate(requests) if request.num_cached == request.num_tokens]
-        if len(rows) < len(requests):
-            logits_BV, requests = logits_BV[rows], [requests[i] for i in rows]
-        if not requests:
-            return
-        for request, pick in zip(requests, self.sampler.pick(logits_BV, requests), strict=True):
-            if not request.ids:
-                request.version = self.version
-            if math.isfinite(pick.logprob):
-                request.append(pick.id, pick.logprob, pick.top)
-            else:
-                log.error(
-                    "request %d: logits are not finite after %d tokens",
-                    request.id,
-                    request.num_tokens,
-                )
-                request.finish_reason = "error"
-                assert request.lease is not None
-                self.pool.scrub(request.lease)
 
     def _deltas(self, request: Request) -> Generator[Delta, None, None]:
         self._enter(request, owned=True)  # here, so that an iterator never started holds nothing

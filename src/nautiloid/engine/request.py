@@ -26,6 +26,7 @@ class Request:
         span: Follows the thinking span; None when there is none.
         lease: Its place in the cache while it runs.
         num_cached: Tokens whose state is in the cache.
+        in_flight: Tokens on their way from the device, which the host does not know yet.
         version: Weights that picked the first token.
     """
 
@@ -42,6 +43,7 @@ class Request:
     span: ThinkingSpan | None = None
     lease: Lease | None = None
     num_cached: int = 0
+    in_flight: int = 0
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top_logprobs: list[Mapping[int, float]] = field(default_factory=list)
@@ -51,8 +53,8 @@ class Request:
 
     @property
     def num_tokens(self) -> int:
-        """Prompt and generated tokens."""
-        return len(self.prompt_ids) + len(self.ids)
+        """Prompt and generated tokens, those in flight included."""
+        return len(self.prompt_ids) + len(self.ids) + self.in_flight
 
     @property
     def most_tokens(self) -> int:

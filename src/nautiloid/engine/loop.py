@@ -1,0 +1,125 @@
+"""One step of the engine: plan, launch, take.
+
+The scheduler says which requests bring tokens, the runner launches their forwards, and what was picked
+is given to the requests. On a GPU the next step is launched before the host has seen this one: its
+picks are taken one step late.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from nautiloid.engine.request import Request
+from nautiloid.engine.runner import Runner
+from nautiloid.engine.sampler import Pick, Sampler
+from nautiloid.engine.scheduler import Scheduler
+
+log = logging.getLogger("nautiloid.engine")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A forward on its way.
+
+    Args:
+        requests: Those that get tokens from it; each has as many more `in_flight` as it may get.
+        counts: The most tokens that each may get.
+        picks: Waits for the device; the tokens of each request in order, at least one.
+    """
+
+    requests: Sequence[Request]
+    counts: Sequence[int]
+    picks: Callable[[], Sequence[Sequence[Pick]]]
+
+    @classmethod
+    def of(
+        cls,
+        requests: Sequence[Request],
+        picks: Callable[[], Sequence[Sequence[Pick]]],
+        count: int = 1,
+    ) -> Launched:
+        """Note the tokens that are on their way to each request."""
+        for request in requests:
+            request.in_flight += count
+        return cls(requests, [count] * len(requests), picks)
+
+
+class Loop:
+    """Steps of an engine.
+
+    Attributes:
+        version: Weights that new completions are begun with.
+        pending: Forwards of the last step whose picks were not taken yet.
+    """
+
+    def __init__(self, scheduler: Scheduler, runner: Runner, sampler: Sampler):
+        self.scheduler, self.runner, self.sampler = scheduler, runner, sampler
+        self.version = 0
+        self.pending: list[Launched] = []
+
+    def advance(self) -> list[Request]:
+        """Run one step; the requests that have ended."""
+        with torch.inference_mode():
+            self.scheduler.admit()
+            self.scheduler.compact()
+            decodes = self.scheduler.decodes()
+            prefills = self.scheduler.prefills()
+            if prefills:
+                self.pending.append(self.prefill(prefills))
+            if decodes:
+                self.pending.append(self.decode(decodes))
+            self.settle()
+        return [r for r in self.scheduler.running.values() if r.finish_reason is not None]
+
+    def settle(self) -> None:
+        """Take everything that is on its way; no request has tokens in flight afterwards."""
+        pending, self.pending = self.pending, []
+        for launched in pending:
+            self.take(launched)
+
+    def prefill(self, plan: Sequence[tuple[Request, int]]) -> Launched:
+        """Run prompts and resumed requests on; those whose tokens are then all cached get one."""
+        logits_BV = self.runner.prefill(plan)
+        requests = [request for request, _ in plan]
+        rows = [i for i, r in enumerate(requests) if r.num_cached == r.num_tokens]
+        if len(rows) < len(requests):
+            logits_BV, requests = logits_BV[rows], [requests[i] for i in rows]
+        return Launched.of(requests, lambda: self._pick(logits_BV, requests))
+
+    def decode(self, requests: Sequence[Request]) -> Launched:
+        """Run the newest token of each request; each gets one."""
+        logits_BV = self.runner.decode(requests)
+        return Launched.of(requests, lambda: self._pick(logits_BV, requests))
+
+    def _pick(self, logits_BV: torch.Tensor, requests: Sequence[Request]) -> list[tuple[Pick]]:
+        return [(pick,) for pick in self.sampler.pick(logits_BV, requests)] if requests else []
+
+    def take(self, launched: Launched) -> None:
+        """Give every request what was picked for it, up to the token that ends it."""
+        all_picks = launched.picks()
+        for request, count, picks in zip(
+            launched.requests, launched.counts, all_picks, strict=True
+        ):
+            request.in_flight -= count
+            for pick in picks:
+                if request.finish_reason is not None:  # ended while its next token was on its way
+                    break
+                self._give(request, pick)
+
+    def _give(self, request: Request, pick: Pick) -> None:
+        if not request.ids:
+            request.version = self.version
+        if math.isfinite(pick.logprob):
+            request.append(pick.id, pick.logprob, pick.top)
+            return
+        log.error(
+            "request %d: logits are not finite after %d tokens", request.id, request.num_tokens
+        )
+        request.finish_reason = "error"
+        if request.lease is not None:
+            self.scheduler.pool.scrub(request.lease)

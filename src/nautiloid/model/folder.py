@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,17 +18,19 @@ from nautiloid.model.family import Family, Stored, family
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file, by its header."""
+    """One tensor of a file, by its header; `start` is its first byte in the file."""
 
     name: str
     file: Path
     dtype: str
     shape: tuple[int, ...]
+    start: int
 
 
 def read_family(path: PathLike) -> tuple[Family, ModelConfig]:
@@ -83,14 +86,24 @@ def read_header(file: Path) -> dict[str, Entry]:
         try:
             header: dict[str, Any] = json.loads(handle.read(length))
             header.pop("__metadata__", None)
-            found = [
-                (fact["data_offsets"], Entry(name, file, fact["dtype"], tuple(fact["shape"])))
-                for name, fact in header.items()
-            ]
+            found: list[tuple[tuple[int, int], Entry]] = []
+            for name, fact in header.items():
+                start, stop = fact["data_offsets"]
+                shape = tuple(fact["shape"])
+                entry = Entry(name, file, fact["dtype"], shape, 8 + length + start)
+                found.append(((start, stop), entry))
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(str(file), None, "not a safetensors file; copy it again") from None
     entries: dict[str, Entry] = {}
-    for (_, stop), entry in sorted(found, key=lambda item: item[0]):
+    for (start, stop), entry in sorted(found, key=lambda item: item[0]):
+        width = _WIDTHS.get(entry.dtype)
+        has_size = width is None or stop - start == math.prod(entry.shape) * width
+        if start < 0 or not has_size:
+            raise InputError(
+                f"{file}: {entry.name}",
+                f"{stop - start} bytes",
+                f"its header says {list(entry.shape)} {entry.dtype}; copy the file again",
+            )
         if 8 + length + stop > size:
             raise InputError(
                 f"{file}: {entry.name}",

@@ -29,6 +29,7 @@ from nautiloid.model.folder import (
     read_family,
     scan,
 )
+from nautiloid.model.transfer import copy_moves, moves
 
 if TYPE_CHECKING:
     from nautiloid.model.decoder import Decoder
@@ -90,14 +91,9 @@ class WeightStream:
         return self._handle.get_tensor(entry.name)
 
     def copy_into(self, targets: Mapping[str, Tensor]) -> None:
-        """Fill the given tensors (parameters and buffers by name), file by file."""
+        """Fill the given tensors (parameters and buffers by name), on a CPU or a GPU."""
         with torch.no_grad():
-            for entry, stored in sorted(self._pairs, key=lambda pair: str(pair[0].file)):
-                value = self._load(entry)
-                for name, index, piece in _pieces(stored, value):
-                    target = targets[name] if index is None else targets[name][index]
-                    target.copy_(piece.reshape(target.shape))
-        self._handle = self._file = None
+            copy_moves(moves(self._pairs, targets, FLOATS))
 
     def read(self, name: str, index: int | None = None) -> Tensor:
         """One tensor, or one entry of its first axis, in the dtype it is stored in."""

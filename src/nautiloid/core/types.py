@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from nautiloid.core.errors import InputError
+from nautiloid.core.sampling import SamplingParams
 
 Role = Literal["system", "user", "assistant", "tool"]
 ThinkingMode = Literal["on", "off", "budget"]
@@ -126,56 +127,6 @@ class Sample:
             raise InputError(
                 f"sample {self.id} of {self.source}", None, "give one of text, messages and tokens"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplingParams:
-    """How a completion is drawn.
-
-    Args:
-        temperature: 0 is greedy.
-        top_p: Keep the smallest set of tokens whose probability reaches this; 1 keeps all.
-        top_k: Keep this many tokens; 0 keeps all.
-        min_p: Keep tokens with at least this share of the best token's probability.
-        max_tokens: Limit on generated tokens.
-        stop: Strings that end the completion; they are not part of the text.
-        stop_token_ids: Ids that end the completion, beside those of the grammar.
-        seed: Makes the completion independent of other requests; None draws one.
-        n: Completions a prompt.
-        logprobs: Number of alternatives whose log probability is returned; the sampled token's is always.
-        thinking_budget_tokens: Close the thinking span after this many tokens; None is no limit.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    max_tokens: int = 256
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
-    seed: int | None = None
-    n: int = 1
-    logprobs: int = 0
-    thinking_budget_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        checks = (
-            ("temperature", self.temperature >= 0, "use 0 (greedy) or a positive number"),
-            ("top_p", 0 < self.top_p <= 1, "use a number above 0 and at most 1"),
-            ("top_k", self.top_k >= 0, "use 0 (all) or a positive integer"),
-            ("min_p", 0 <= self.min_p < 1, "use a number from 0 to below 1"),
-            ("max_tokens", self.max_tokens >= 1, "use at least 1"),
-            ("n", self.n >= 1, "use at least 1"),
-            ("logprobs", 0 <= self.logprobs <= 20, "use 0 to 20"),
-            (
-                "thinking_budget_tokens",
-                self.thinking_budget_tokens is None or self.thinking_budget_tokens >= 0,
-                "use None or at least 0",
-            ),
-        )
-        for name, holds, remedy in checks:
-            if not holds:
-                raise InputError(f"sampling.{name}", getattr(self, name), remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

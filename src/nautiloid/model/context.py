@@ -28,6 +28,7 @@ class Context:
         replay: Expert choices int16 [T, K] per MoE layer to use instead of the router's top-k.
         collect_routes: Return the choices in `Output.routes`.
         collect_aux: Return balance loss and expert counts in `Output.aux`.
+        is_exact: Operators whose shapes would follow the tokens' values take fixed shapes (`exact`).
     """
 
     lengths: tuple[int, ...]
@@ -38,6 +39,7 @@ class Context:
     replay: Sequence[Tensor] | None = None
     collect_routes: bool = False
     collect_aux: bool = False
+    is_exact: bool = False
     routes: list[Tensor] = field(default_factory=list)
     balance: list[Tensor] = field(default_factory=list)
     counts: list[Tensor] = field(default_factory=list)

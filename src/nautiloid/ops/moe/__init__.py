@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from nautiloid.ops import compiled
 from nautiloid.ops.backends import by_device, has, require
 from nautiloid.ops.config import Backend
-from nautiloid.ops.moe import grouped, reference
+from nautiloid.ops.moe import fixed, grouped, reference
 from nautiloid.ops.moe.reference import (
     Activation,
     Routing,
@@ -29,6 +29,7 @@ __all__ = [
     "balance_loss",
     "choose",
     "count_choices",
+    "fixed",
     "grouped",
     "pick",
     "reference",

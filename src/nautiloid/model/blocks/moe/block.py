@@ -53,6 +53,18 @@ class ExpertsMix(nn.Module):
         """[T, L] to [T, L]."""
         return self.experts(x_TL, experts_TK, weights_TK, up, down, gate, self.activation)
 
+    def fixed(
+        self,
+        x_TL: Tensor,
+        experts_TK: Tensor,
+        weights_TK: Tensor,
+        up: Tensor,
+        down: Tensor,
+        gate: Tensor | None,
+    ) -> Tensor:
+        """The same by products whose shapes do not follow the choices."""
+        return moe.fixed.experts(x_TL, experts_TK, weights_TK, up, down, gate, self.activation)
+
 
 class MoE(Block[MoEConfig]):
     """Router, routed experts (behind the latent projections if any), shared expert."""
@@ -129,13 +141,14 @@ class MoE(Block[MoEConfig]):
         """Mix channels by the chosen experts."""
         chosen = self.route(x_TD, ctx)
         latent, memory = self.fc1_latent_proj, self.memory
+        mix = self.mix.fixed if ctx.is_exact and not x_TD.is_cuda else self.mix
         a = x_TD if latent is None else latent(x_TD)
         if latent is None or memory is None or not memory.drops("latent"):
-            y = self.mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
+            y = mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
         else:
             kept = x_TD.detach()
             with memory.discard("latent", a, lambda: latent(kept)):
-                y = self.mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
+                y = mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
         if self.fc2_latent_proj is not None:
             y = self.fc2_latent_proj(y)
         return y if self.shared_experts is None else add(y, self.shared_experts(x_TD))

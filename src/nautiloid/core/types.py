@@ -129,6 +129,14 @@ class Sample:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class DraftCounts:
+    """Tokens drafted and kept by speculative decoding, by their place behind the newest token."""
+
+    drafted: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What the engine returns for one prompt.
@@ -136,6 +144,7 @@ class Completion:
     `logprobs[i]` is the log probability of `ids[i]` under the distribution it was sampled from.
     `reasoning` and `content` split `text` by the grammar; `reasoning` is None when there was none.
     `forced` lists the indices of ids that were not sampled but put there to end the thinking span.
+    `drafts` counts what speculative decoding guessed; None where nothing was.
     """
 
     prompt_ids: tuple[int, ...]
@@ -150,6 +159,7 @@ class Completion:
     top_logprobs: tuple[Mapping[int, float], ...] = ()
     forced: tuple[int, ...] = ()
     version: int = 0
+    drafts: DraftCounts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

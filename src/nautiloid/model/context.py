@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nautiloid.model.states import StateView
+from nautiloid.model.views import StateView
 
 
 @dataclass

@@ -19,7 +19,7 @@ from torch import Tensor
 from nautiloid.core.errors import InputError
 from nautiloid.model.context import Context
 from nautiloid.model.decoder import Decoder
-from nautiloid.model.states import StateView
+from nautiloid.model.views import StateView
 from nautiloid.ops.head import logprobs as head_logprobs
 
 # tokens of a piece; short ones waste work on padding, long ones on running a piece again

@@ -214,4 +214,4 @@ def test_bytes_of_a_store_are_those_of_the_config():
     config = replace(tiny("M*").config, blocks=BLOCKS)
     store = StateStore(config, num_slots=3, num_pages=2, page_tokens=4)
     ssm, conv, kv = 4 * 6 * 5, 3 * (24 + 2 * 2 * 5), 2 * 6
-    assert store.nbytes == 3 * (ssm + conv) * 4 + 2 * 4 * kv * 2 * 4
+    assert store.nbytes == (3 + 1) * (ssm + conv) * 4 + 2 * 4 * kv * 2 * 4

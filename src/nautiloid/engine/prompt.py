@@ -30,8 +30,12 @@ def encode_prompt(
     *,
     thinking: bool,
     tools: Sequence[Mapping[str, Any]],
+    params: SamplingParams | None = None,
 ) -> PromptIds:
     """Turn a prompt into ids; messages go through the grammar, text and ids are taken as they are.
+
+    Args:
+        params: Names the budget and effort that the prompt of messages tells the model.
 
     Raises:
         InputError: The prompt is empty, needs a tokenizer that is not there, holds media or bad ids.
@@ -51,7 +55,8 @@ def encode_prompt(
             config.check_media(message.media)
         renderer = tokenizer.renderer()
         thinking = renderer.thinks(messages, thinking)
-        ids = renderer.prompt(messages, tools, thinking=thinking)
+        cues = {} if params is None else _cues(params, tokenizer)
+        ids = renderer.prompt(messages, tools, thinking=thinking, **cues)
     else:
         ids = []
         for token_id in prompt:
@@ -65,6 +70,16 @@ def encode_prompt(
     if tools and not is_chat:
         raise InputError("tools", None, "need a prompt of messages")
     return PromptIds(ids=tuple(ids), is_chat=is_chat, thinking=is_chat and thinking)
+
+
+def _cues(params: SamplingParams, tokenizer: Tokenizer) -> dict[str, Any]:
+    effort, efforts = params.thinking_effort, tokenizer.renderer().efforts
+    if effort is not None and effort not in efforts:
+        known = f"use one of {', '.join(efforts)}" if efforts else "leave it out"
+        remedy = f"the {tokenizer.grammar} grammar has no cue for it; {known}"
+        raise InputError("sampling.thinking_effort", effort, remedy)
+    budget = params.thinking_budget_tokens if params.thinking_budget_cue else None
+    return {"budget_tokens": budget, "effort": effort}
 
 
 def check_params(
@@ -83,6 +98,13 @@ def check_params(
         if prompt.thinking and not tokenizer.renderer().opens_reasoning:
             remedy = f"the {tokenizer.grammar} grammar lets the model choose whether to think; leave it out"
             raise InputError("sampling.thinking_budget_tokens", budget, remedy)
+    if params.thinking_effort is not None and not prompt.is_chat:
+        remedy = "needs a prompt of messages; text and ids are taken as they are"
+        raise InputError("sampling.thinking_effort", params.thinking_effort, remedy)
+    if params.structure is not None and tokenizer is None:
+        name, structure = params.structure
+        remedy = "the engine has no tokenizer, so it cannot read what the model writes"
+        raise InputError(f"sampling.{name}", structure, remedy)
     if params.stop and tokenizer is None:
         raise InputError(
             "sampling.stop", params.stop[0], "the engine has no tokenizer; use stop_token_ids"
@@ -91,10 +113,9 @@ def check_params(
         raise InputError(
             "sampling.logprobs", params.logprobs, f"the vocabulary has {config.vocab_size} ids"
         )
-    if "" in params.stop:
-        raise InputError("sampling.stop", "''", "an empty stop string would end every completion")
-    for token_id in params.stop_token_ids:
-        if not 0 <= token_id < config.vocab_size:
-            raise InputError(
-                "sampling.stop_token_ids", token_id, f"ids are 0 to {config.vocab_size - 1}"
-            )
+    for name in ("stop_token_ids", "logit_bias"):
+        for token_id in getattr(params, name):
+            if not 0 <= token_id < config.vocab_size:
+                raise InputError(
+                    f"sampling.{name}", token_id, f"ids are 0 to {config.vocab_size - 1}"
+                )

@@ -8,6 +8,8 @@ from typing import Any
 
 from nautiloid.core.types import Completion, FinishReason, SamplingParams
 from nautiloid.engine.cache import Lease
+from nautiloid.engine.grammar import GrammarState
+from nautiloid.engine.speculation import Drafting
 from nautiloid.engine.text import TextStream
 from nautiloid.engine.thinking import ThinkingSpan
 
@@ -24,10 +26,19 @@ class Request:
         thinking: Whether it starts inside a thinking span.
         text: Follows the text where stop strings or streaming need it.
         span: Follows the thinking span; None when there is none.
+        grammar: Follows the structure of the answer; None when it is free.
+        is_shaped: Whether settings change its logits before a token is drawn.
+        needs_host_ids: Whether its next token depends on the newest one in a way that only the host
+            knows, so that no step can be launched ahead.
+        drafting: What speculation keeps of it; None when it decodes token by token.
         lease: Its place in the cache while it runs.
         num_cached: Tokens whose state is in the cache.
         in_flight: Tokens on their way from the device, which the host does not know yet.
         version: Weights that picked the first token.
+        priority: Lower ones run first.
+        client: Requests of the same priority take turns by client.
+        salt: Only requests with the same one share cached prefixes.
+        turn: When it first entered the cache, in order; None before.
     """
 
     id: int
@@ -41,6 +52,10 @@ class Request:
     tools: Sequence[Mapping[str, Any]] = ()
     text: TextStream | None = None
     span: ThinkingSpan | None = None
+    grammar: GrammarState | None = None
+    is_shaped: bool = False
+    needs_host_ids: bool = False
+    drafting: Drafting | None = None
     lease: Lease | None = None
     num_cached: int = 0
     in_flight: int = 0
@@ -50,6 +65,10 @@ class Request:
     forced: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     version: int = 0
+    priority: int = 0
+    client: str = ""
+    salt: str = ""
+    turn: int | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -74,6 +93,7 @@ class Request:
     def append(self, token_id: int, logprob: float, top: Mapping[int, float] | None) -> None:
         """Take a generated token and find out whether it is the last one."""
         is_forced = bool(self.span and self.span.forced)
+        follows_grammar = self.follows_grammar
         if is_forced:
             self.forced.append(len(self.ids))
         self.ids.append(token_id)
@@ -83,15 +103,24 @@ class Request:
         if token_id in self.stop_ids and not is_forced:
             self.finish_reason = "stop"
             return
+        if self.grammar is not None and follows_grammar:
+            self.grammar.accept(token_id)
+            if self.grammar.is_over:
+                self.finish_reason = "stop"
         if self.text is not None:
-            self.text.push(token_id)
+            self.text.push(token_id, may_stop=len(self.ids) >= self.params.min_tokens)
             if self.text.is_stopped:
                 self.finish_reason = "stop"
                 return
         if self.span is not None:
             self.span.advance(self.ids)
-        if len(self.ids) >= self.max_tokens:
+        if len(self.ids) >= self.max_tokens and self.finish_reason is None:
             self.finish_reason = "length"
+
+    @property
+    def follows_grammar(self) -> bool:
+        """Whether the next token belongs to an answer of a given structure."""
+        return self.grammar is not None and not (self.span and self.span.is_open)
 
     @property
     def text_ids(self) -> list[int]:

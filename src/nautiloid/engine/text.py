@@ -28,12 +28,13 @@ class TextStream:
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.text = ""
         self.taken = 0
+        self.free = 0  # characters in which no stop string counts
         self.is_stopped = False
         self.is_closed = False
 
-    def push(self, token_id: int) -> None:
-        """Append one token."""
-        self._append(self.decoder.decode(self.token_bytes[token_id]))
+    def push(self, token_id: int, *, may_stop: bool = True) -> None:
+        """Append one token; where it may not stop the text, no stop string begins."""
+        self._append(self.decoder.decode(self.token_bytes[token_id]), may_stop)
 
     def close(self) -> None:
         """The completion ended: an unfinished character becomes U+FFFD."""
@@ -49,11 +50,14 @@ class TextStream:
         self.taken = max(end, self.taken)
         return piece
 
-    def _append(self, piece: str) -> None:
+    def _append(self, piece: str, may_stop: bool = True) -> None:
         if not piece or self.is_stopped:
             return
-        start = max(0, len(self.text) - self.reach)
+        start = max(self.free, len(self.text) - self.reach)
         self.text += piece
+        if not may_stop:
+            self.free = len(self.text)
+            return
         found = [at for s in self.stop if (at := self.text.find(s, start)) >= 0]
         if found:
             self.text = self.text[: min(found)]

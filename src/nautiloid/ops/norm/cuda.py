@@ -18,6 +18,8 @@ from nautiloid.ops.tuning import tuned
 
 # programs that the second axis of a grid can count
 MOST_BLOCKS = (1 << 16) - 1
+# rows of a decoding step: the kernel before and the one after may overlap with the norm
+FEW_ROWS = 512
 
 
 def _rows(x_XD: Tensor) -> Tensor:
@@ -67,6 +69,8 @@ def rms_forward(
             out = out.to(dtype)
     options = tuned(f"rms_forward_{D}", TOKENS=1, **_shape(D, 32))
     options["TOKENS"] *= options["BLOCK_T"]
+    # many programs that wait would only be in the way of those they wait for
+    chained = {"is_chained": True} if T <= FEW_ROWS else {"CHAINED": False}
     launch(
         kernels.rms_norm_forward,
         (blocks(T, options["TOKENS"]),),
@@ -83,6 +87,7 @@ def rms_forward(
         TOTAL_ROW=0 if total is None else total.stride(0),
         Y_ROW=out.stride(0),
         HAS_DELTA=delta_TD is not None,
+        **chained,
         **options,
     )
     return out, total

@@ -14,6 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from nautiloid.ops.chain import follow, wait
 from nautiloid.ops.device_math import sigmoid
 
 
@@ -62,10 +63,15 @@ def rms_norm_forward(
     TOKENS: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_W: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """y = w x / rms(x); with a delta, total = x + delta is written and normalised instead of x."""
+    follow(CHAINED)
     column = tl.arange(0, BLOCK_W)
     is_column = column < D
+    if CHAINED:
+        w = _weight(w_D, column, is_column)
+    wait(CHAINED)
     first = tl.program_id(0) * TOKENS
     stop = tl.minimum(first + TOKENS, T)
     x_ahead = _read(x_TD, first, stop, column, is_column, X_ROW, BLOCK_T)
@@ -83,16 +89,10 @@ def rms_norm_forward(
             _write(total_TD, total, first, stop, column, is_column, TOTAL_ROW, BLOCK_T)
             x = total.to(tl.float32)
         r = tl.rsqrt(tl.sum(x * x, 1) / D + eps)
-        _write(
-            y_TD,
-            x * r[:, None] * _weight(w_D, column, is_column),
-            first,
-            stop,
-            column,
-            is_column,
-            Y_ROW,
-            BLOCK_T,
-        )
+        if not CHAINED:
+            w = _weight(w_D, column, is_column)
+        y = x * r[:, None] * w
+        _write(y_TD, y, first, stop, column, is_column, Y_ROW, BLOCK_T)
         first += BLOCK_T
 
 

@@ -1,0 +1,253 @@
+"""Router and experts for few tokens on a GPU: no gradients, sizes that the number of tokens decides.
+
+Suffixes: T tokens, D hidden size, K experts a token, E experts, L expert input width, M expert width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nautiloid.ops.launch import blocks, launch, power_of_2
+from nautiloid.ops.moe import kernels_choose as choosing
+from nautiloid.ops.moe import kernels_decode as kernels
+from nautiloid.ops.moe.reference import Activation, Routing, Score
+from nautiloid.ops.tuning import tuned
+
+# tokens up to which weights, not products, bound the work
+MOST_TOKENS = 512
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x if x.stride(1) == 1 else x.contiguous()
+
+
+def _precision(x: Tensor) -> str:
+    return "ieee" if x.dtype == torch.float32 else "tf32"
+
+
+class Blocks(NamedTuple):
+    """Assignments in blocks of one expert.
+
+    Args:
+        experts: int32 [blocks], -1 where unused.
+        rows: int32 [blocks, BT] numbers t K + k, -1 in the padding.
+        most: Blocks that the worst case needs.
+        size: BT.
+    """
+
+    experts: Tensor
+    rows: Tensor
+    most: int
+    size: int
+
+
+class Shared(NamedTuple):
+    """The shared expert: up and gate [n M, L], down [L, n M] for a whole n."""
+
+    up: Tensor
+    down: Tensor
+    gate: Tensor | None = None
+
+
+def block_size(tokens: int, top_k: int, experts: int) -> int:
+    """Assignments a block, so that few experts need a second one.
+
+    >>> block_size(1, 6, 128), block_size(256, 6, 128), block_size(512, 6, 128)
+    (16, 32, 64)
+    """
+    mean = tokens * top_k / experts
+    return 16 if mean <= 7 else 32 if mean <= 18 else 64
+
+
+def arrange(experts_TK: Tensor, experts: int) -> Blocks:
+    """Blocks of the assignments, by expert; for one token each assignment is a block by itself."""
+    tokens, top_k = experts_TK.shape
+    assigned = tokens * top_k
+    size = block_size(tokens, top_k, experts)
+    if tokens == 1:
+        return Blocks(experts_TK, experts_TK, assigned, size)
+    most = min(experts, assigned) + assigned // size
+    integers = {"dtype": torch.int32, "device": experts_TK.device}
+    found = Blocks(torch.empty(most, **integers), torch.empty(most, size, **integers), most, size)
+    launch(
+        kernels.layout_kernel,
+        (experts,),
+        experts_TK,
+        found.experts,
+        found.rows,
+        assigned,
+        experts,
+        most,
+        EP=power_of_2(experts),
+        BT=size,
+        BLOCK=min(1024, power_of_2(assigned)),
+        num_warps=4,
+        is_chained=True,
+    )
+    return found
+
+
+def route(
+    x_TD: Tensor,
+    weight_ED: Tensor,
+    bias_E: Tensor | None,
+    top_k: int,
+    *,
+    n_group: int = 1,
+    topk_group: int = 1,
+    norm_topk_prob: bool = True,
+    scaling: float = 1.0,
+    score: Score = "sigmoid",
+    replay_TK: Tensor | None = None,
+) -> Routing:
+    """`reference.route` of the router's logits; operands as stored, products summed in float32."""
+    tokens, inner = x_TD.shape
+    experts = weight_ED.shape[0]
+    x_TD, weight_ED = _dense(x_TD), weight_ED.contiguous()
+    meta = tuned("moe_decode_logits", BE=16, BK=512, num_warps=4)
+    splits, rows = blocks(inner, meta["BK"]), 16 if tokens <= 16 else 32
+    floats = {"dtype": torch.float32, "device": x_TD.device}
+    parts = torch.empty(splits, tokens, experts, **floats)
+    launch(
+        choosing.logits_kernel,
+        (blocks(experts, meta["BE"]), splits, blocks(tokens, rows)),
+        x_TD,
+        weight_ED,
+        parts,
+        tokens,
+        x_TD.stride(0),
+        D=inner,
+        E=experts,
+        BT=rows,
+        PRECISION=_precision(x_TD),
+        is_chained=True,
+        **meta,
+    )
+    scores = torch.empty(tokens, experts, **floats)
+    weights = torch.empty(tokens, top_k, **floats)
+    chosen = torch.empty(tokens, top_k, dtype=torch.int64, device=x_TD.device)
+    launch(
+        choosing.choose_kernel,
+        (tokens,),
+        parts,
+        parts if bias_E is None else bias_E,
+        chosen if replay_TK is None else replay_TK.contiguous(),
+        scores,
+        chosen,
+        weights,
+        tokens,
+        scaling,
+        E=experts,
+        K=top_k,
+        KP=power_of_2(top_k),
+        EP=power_of_2(experts),
+        SPLITS=splits,
+        IS_SIGMOID=score == "sigmoid",
+        HAS_BIAS=bias_E is not None,
+        HAS_REPLAY=replay_TK is not None,
+        IS_NORMED=norm_topk_prob,
+        GROUPS=n_group,
+        KEPT=topk_group,
+        PER=experts // n_group,
+        GP=power_of_2(n_group),
+        num_warps=1,
+        is_chained=True,
+    )
+    return Routing(chosen, weights, scores)
+
+
+def shared_parts(shared: Shared | None, inner: int) -> int | None:
+    """How many experts of a width the shared expert makes; None when it is no whole number."""
+    if shared is None:
+        return 0
+    return shared.up.shape[0] // inner if shared.up.shape[0] % inner == 0 else None
+
+
+def experts(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    up_EML: Tensor,
+    down_ELM: Tensor,
+    gate_EML: Tensor | None = None,
+    activation: Activation = "relu2",
+    shared: Shared | None = None,
+) -> Tensor:
+    """`reference.experts`, plus the shared expert; reads the weights of touched experts alone."""
+    tokens, inner = x_TL.shape
+    count, width = up_EML.shape[:2]
+    top_k = experts_TK.shape[1]
+    x_TL = _dense(x_TL)
+    experts_TK, weights_TK = experts_TK.contiguous(), weights_TK.contiguous()
+    parts = shared_parts(shared, width)
+    assert parts is not None
+    found = arrange(experts_TK, count)
+    rows = tokens * (top_k + parts)
+    act = x_TL.new_empty(rows, width)
+    whole = found.most + parts * blocks(tokens, found.size)
+    shared = shared or Shared(up_EML, down_ELM, gate_EML)
+    common = {
+        "K": top_k,
+        "L": inner,
+        "M": width,
+        "BT": found.size,
+        "SHARED": parts,
+        "IS_SINGLE": tokens == 1,
+        "PRECISION": _precision(x_TL),
+        "is_chained": True,
+    }
+    meta = tuned("moe_decode_up", BM=64, BK=128, AHEAD=0, num_warps=4, num_stages=4)
+    launch(
+        kernels.up_kernel,
+        (whole * blocks(width, meta["BM"]),),
+        x_TL,
+        up_EML,
+        up_EML if gate_EML is None else gate_EML,
+        shared.up,
+        shared.up if shared.gate is None else shared.gate,
+        weights_TK,
+        experts_TK,
+        found.experts,
+        found.rows,
+        act,
+        tokens,
+        x_TL.stride(0),
+        IS_RELU2=activation == "relu2",
+        HAS_GATE=gate_EML is not None,
+        **common,
+        **meta,
+    )
+    y = x_TL.new_empty(rows, inner)
+    meta = tuned("moe_decode_down", BM=64, BK=64, AHEAD=0, num_warps=4, num_stages=4)
+    launch(
+        kernels.down_kernel,
+        (whole * blocks(inner, meta["BM"]),),
+        act,
+        down_ELM,
+        shared.down,
+        experts_TK,
+        found.experts,
+        found.rows,
+        y,
+        tokens,
+        **common,
+        **meta,
+    )
+    out = x_TL.new_empty(tokens, inner)
+    launch(
+        kernels.combine_kernel,
+        (tokens, blocks(inner, 1024)),
+        y,
+        out,
+        tokens,
+        K=top_k,
+        L=inner,
+        SHARED=parts,
+        BLOCK=1024,
+        num_warps=4,
+        is_chained=True,
+    )
+    return out

@@ -12,22 +12,29 @@ from torch import Tensor
 
 from nautiloid.core.errors import InputError
 from nautiloid.core.seed import Seed
-from nautiloid.core.types import Completion, Message, SamplingParams
+from nautiloid.core.types import Completion, DraftCounts, Message, SamplingParams
 from nautiloid.data.tokenizer import Tokenizer
-from nautiloid.engine.cache import CachePool
+from nautiloid.engine.budget import activation_bytes, cap_of
+from nautiloid.engine.cache import CachePool, state_dtype
+from nautiloid.engine.grammar import Grammars, GrammarState
 from nautiloid.engine.loop import Loop
 from nautiloid.engine.output import Output
 from nautiloid.engine.prompt import Prompt, check_params, encode_prompt
 from nautiloid.engine.request import Delta, Request
 from nautiloid.engine.runner import Runner
 from nautiloid.engine.sampler import Sampler
-from nautiloid.engine.scheduler import Scheduler
+from nautiloid.engine.scheduler import Preemption, Scheduler
+from nautiloid.engine.speculation import Drafting, DraftTally, Speculation, draft_specs
 from nautiloid.engine.thinking import ThinkingSpan
+from nautiloid.engine.verify import Speculator
 from nautiloid.engine.weights import copy_weights
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.weights import load
 
 Tools = Sequence[Mapping[str, Any]]
+# most tokens of a step when nothing is asked for
+PREFILL_TOKENS = 2048
+PREFILL_TOKENS_GPU = 8192
 
 
 class Engine:
@@ -37,10 +44,19 @@ class Engine:
         path_or_model: A checkpoint folder, or a model that is used as it is.
         tokenizer: Replaces the folder's; without any, prompts are token ids.
         max_batch: Most requests that run at a time; more wait in line.
-        memory_bytes: Cap on decoding states; None makes room for `max_batch` usual requests.
+        memory_bytes: Cap on decoding states and what goes with them; None makes room for `max_batch`
+            usual requests on a CPU, and takes nine tenths of what is free on a GPU.
+        kv_dtype: Of cached keys and values; None is that of the weights.
+        ssm_dtype: Of SSM states; None is what the model names.
+        prefill_tokens: Most tokens of a step; longer prompts go in pieces between decodes.
+        prefix_cache: Whether prompts may start from states that earlier requests left.
+        preemption: What happens to a request that gives way when memory runs out: `recompute` its
+            states later, or `swap` them to host memory.
+        max_waiting: Most requests in line before `submit` and `stream` refuse more; None is no limit.
         dtype: Of the weights loaded from a folder; None keeps the folder's.
         seed: Root of the random numbers of requests without a seed of their own.
         stop_ids: Ids that end every completion; None takes those of grammar and model.
+        speculation: How tokens are drafted; None decodes them one by one.
     """
 
     def __init__(
@@ -54,6 +70,13 @@ class Engine:
         dtype: torch.dtype | None = None,
         seed: int = 0,
         stop_ids: Sequence[int] | None = None,
+        speculation: Speculation | None = None,
+        kv_dtype: torch.dtype | str | None = None,
+        ssm_dtype: torch.dtype | str | None = None,
+        prefill_tokens: int | None = None,
+        prefix_cache: bool = False,
+        preemption: Preemption = "recompute",
+        max_waiting: int | None = None,
     ):
         if max_batch < 1:
             raise InputError("max_batch", max_batch, "use at least 1")
@@ -74,32 +97,60 @@ class Engine:
         self.tokenizer = tokenizer
         self.renderer = tokenizer.renderer() if tokenizer else None
         self.device = self.model.device
+        self.speculation = speculation
+        if speculation is not None:
+            speculation.check(self.config)
+        if prefill_tokens is None:
+            prefill_tokens = PREFILL_TOKENS if self.device.type == "cpu" else PREFILL_TOKENS_GPU
+        if memory_bytes is None and self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            itemsize = self.model.dtype.itemsize
+            memory_bytes = cap_of(
+                free,
+                activation_bytes(
+                    self.config, tokens=prefill_tokens, rows=max_batch, itemsize=itemsize
+                ),
+            )
         self.pool = CachePool(
             self.config,
             max_batch=max_batch,
             memory_bytes=memory_bytes,
             device=self.device,
             dtype=self.model.dtype,
+            kv_dtype=state_dtype("kv_dtype", kv_dtype),
+            ssm_dtype=state_dtype("ssm_dtype", ssm_dtype),
+            has_prefixes=prefix_cache,
+            extra=draft_specs(self.config, speculation) if speculation else None,
         )
-        self.scheduler = Scheduler(self.pool)
+        self.scheduler = Scheduler(self.pool, prefill_tokens=prefill_tokens, preemption=preemption)
+        self.max_waiting = max_waiting
         self.runner = Runner(self.model, self.pool, self.device)
         self.sampler = Sampler(self.device)
         self.loop = Loop(self.scheduler, self.runner, self.sampler)
+        if speculation is not None:
+            self.loop.speculator = Speculator(speculation, self.loop)
         self.output = Output(self.config, tokenizer)
         self.seed = Seed(seed)
         self.stop_ids = frozenset(self._usual_stop_ids() if stop_ids is None else stop_ids)
+        self.grammars: Grammars | None = None  # made by the first request with a structure
         self.requests: dict[int, Request] = {}
         self.finished: dict[int, Completion] = {}
         # requests of `generate` and `stream`, which `step` does not report
         self.owned: set[int] = set()
         self.num_submitted = 0
         self.is_paused = False
+        self.is_draining = False
         self.is_torn = False
 
     @property
     def version(self) -> int:
         """Counts the weights; `load_weights` sets it."""
         return self.loop.version
+
+    @property
+    def draft_counts(self) -> DraftCounts | None:
+        """Drafts of all requests so far; None without speculation."""
+        return self.loop.speculator.counts if self.loop.speculator else None
 
     @property
     def max_context_tokens(self) -> int:
@@ -115,6 +166,9 @@ class Engine:
         *,
         thinking: bool = True,
         tools: Tools = (),
+        priority: int = 0,
+        client: str = "",
+        salt: str | None = "",
     ) -> list[Completion]:
         """Complete every prompt.
 
@@ -123,6 +177,9 @@ class Engine:
             params: One for all prompts or one a prompt.
             thinking: Whether the model thinks before it answers messages.
             tools: Tool declarations shown with messages.
+            priority: Lower ones run first, and take the place of others when memory runs out.
+            client: Requests of the same priority take turns by client.
+            salt: Only requests with the same one share cached prefixes; None shares with nobody.
 
         Returns:
             `n` completions of the first prompt, then those of the second, and so on.
@@ -142,8 +199,9 @@ class Engine:
                 "params", len(each), f"give one, or one for each of {len(prompts)} prompts"
             )
         self._check_ready()
+        self._check_open()
         made = [
-            self._request(prompt, setting, index, thinking=thinking, tools=tools)
+            self._request(prompt, setting, index, thinking, tools, priority, client, salt)
             for prompt, setting in zip(prompts, each, strict=True)
             for index in range(setting.n)
         ]
@@ -167,13 +225,17 @@ class Engine:
         *,
         thinking: bool = True,
         tools: Tools = (),
+        priority: int = 0,
+        client: str = "",
+        salt: str | None = "",
     ) -> Generator[Delta, None, None]:
         """Complete one prompt piece by piece; the last piece carries the whole completion.
 
         Closing the iterator early aborts the request.
         """
         self._check_ready()
-        request = self._single(prompt, params, thinking, tools)
+        self._check_open(1)
+        request = self._single(prompt, params, thinking, tools, priority, client, salt)
         if request.text is None and self.tokenizer is not None:
             request.text = self.output.text(())
         return self._deltas(request)
@@ -185,9 +247,13 @@ class Engine:
         *,
         thinking: bool = True,
         tools: Tools = (),
+        priority: int = 0,
+        client: str = "",
+        salt: str | None = "",
     ) -> int:
         """Put one request in line and return its id; `step` does the work."""
-        request = self._single(prompt, params, thinking, tools)
+        self._check_open(1)
+        request = self._single(prompt, params, thinking, tools, priority, client, salt)
         self._enter(request)
         return request.id
 
@@ -235,6 +301,7 @@ class Engine:
             raise InputError(
                 "load_weights", f"{len(self.scheduler.running)} requests run", "pause first"
             )
+        self.scheduler.forget()
         self.is_torn = True
         copy_weights(self.model, stream)
         self.is_torn = False
@@ -253,12 +320,30 @@ class Engine:
 
     def pause(self) -> None:
         """Take every running request out of the cache; its tokens stay, its states are computed anew."""
+        self.loop.settle()
+        self._collect(self.loop.ended())
         self.scheduler.preempt_all()
         self.is_paused = True
 
     def resume(self) -> None:
-        """Go on after `pause`."""
-        self.is_paused = False
+        """Go on after `pause` or `drain`."""
+        self.is_paused = self.is_draining = False
+
+    def drain(self) -> dict[int, Completion]:
+        """Take no new requests and finish those in hand; what finished of those submitted, by id."""
+        self.is_draining = True
+        done: dict[int, Completion] = {}
+        while self.requests:
+            done |= self.step()
+        return done | self.step()
+
+    def _check_open(self, count: int = 0) -> None:
+        """Whether so many requests may get in line."""
+        if self.is_draining:
+            raise InputError("engine", "draining", "it takes no new requests; call resume first")
+        waiting = len(self.scheduler.waiting)
+        if count and self.max_waiting is not None and waiting + count > self.max_waiting:
+            raise InputError("engine", f"{waiting} requests wait", "try again later")
 
     def _check_ready(self) -> None:
         if self.is_paused:
@@ -269,15 +354,33 @@ class Engine:
             )
 
     def _request(
-        self, prompt: Prompt, params: SamplingParams, index: int, *, thinking: bool, tools: Tools
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        index: int,
+        thinking: bool,
+        tools: Tools,
+        priority: int,
+        client: str,
+        salt: str | None,
     ) -> Request:
-        encoded = encode_prompt(prompt, self.config, self.tokenizer, thinking=thinking, tools=tools)
+        encoded = encode_prompt(
+            prompt, self.config, self.tokenizer, thinking=thinking, tools=tools, params=params
+        )
         check_params(params, encoded, self.config, self.tokenizer)
         room = self.max_context_tokens - len(encoded.ids)
         if room < 1:
             raise InputError(
                 "prompt", f"{len(encoded.ids)} tokens", f"use fewer than {self.max_context_tokens}"
             )
+        grammar = self._grammar(params)
+        is_shaped = (
+            grammar is not None
+            or params.has_penalties
+            or bool(params.logit_bias)
+            or params.min_tokens > 0
+        )
+        stop_ids = self.stop_ids | frozenset(params.stop_token_ids)
         self.num_submitted += 1
         root = self.seed.child(self.num_submitted) if params.seed is None else Seed(params.seed)
         span = None
@@ -290,22 +393,49 @@ class Engine:
             prompt_ids=encoded.ids,
             params=params,
             seed=root.child(index).value,
-            stop_ids=self.stop_ids | frozenset(params.stop_token_ids),
+            stop_ids=frozenset() if params.ignore_stop else stop_ids,
             max_tokens=min(params.max_tokens, room),
             is_chat=encoded.is_chat,
             thinking=encoded.thinking,
             tools=tools,
             text=self.output.text(params.stop) if params.stop else None,
             span=span,
+            priority=priority,
+            client=client,
+            salt=salt,
+            grammar=grammar,
+            is_shaped=is_shaped,
+            needs_host_ids=is_shaped or params.thinking_budget_tokens is not None,
+            drafting=None if is_shaped else self._drafting(),
         )
 
+    def _drafting(self) -> Drafting | None:
+        if self.speculation is None:
+            return None
+        return Drafting(DraftTally(self.speculation.num_tokens))
+
+    def _grammar(self, params: SamplingParams) -> GrammarState | None:
+        if params.structure is None:
+            return None
+        if self.grammars is None:
+            assert self.tokenizer is not None
+            self.grammars = Grammars(self.tokenizer, self.config.vocab_size, self.stop_ids)
+        return self.grammars.state(*params.structure)
+
     def _single(
-        self, prompt: Prompt, params: SamplingParams | None, thinking: bool, tools: Tools
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None,
+        thinking: bool,
+        tools: Tools,
+        priority: int,
+        client: str,
+        salt: str | None,
     ) -> Request:
         params = params or SamplingParams()
         if params.n != 1:
             raise InputError("sampling.n", params.n, "submit and stream take one; use generate")
-        return self._request(prompt, params, 0, thinking=thinking, tools=tools)
+        return self._request(prompt, params, 0, thinking, tools, priority, client, salt)
 
     def _enter(self, request: Request, *, owned: bool = False) -> None:
         self.requests[request.id] = request
@@ -315,11 +445,15 @@ class Engine:
 
     def _advance(self) -> None:
         self._check_ready()
-        for request in self.loop.advance():
+        self._collect(self.loop.advance())
+
+    def _collect(self, ended: Iterable[Request]) -> None:
+        for request in ended:
             self.finished[request.id] = self._leave(request)
 
     def _leave(self, request: Request) -> Completion:
         self.scheduler.remove(request)
+        self.sampler.forget(request)
         del self.requests[request.id]
         return self.output.completion(request)
 

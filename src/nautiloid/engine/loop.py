@@ -11,9 +11,11 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
+from nautiloid.core.types import DraftCounts
 from nautiloid.engine.request import Request
 from nautiloid.engine.runner import Runner
 from nautiloid.engine.sampler import Pick, Sampler
@@ -49,18 +51,34 @@ class Launched:
         return cls(requests, [count] * len(requests), picks)
 
 
+class Speculative(Protocol):
+    """Decoding steps that may bring several tokens."""
+
+    @property
+    def counts(self) -> DraftCounts:
+        """Drafts of all requests so far."""
+        ...
+
+    def launch(self, requests: Sequence[Request]) -> Launched:
+        """Run one step; everything is known when it returns."""
+        ...
+
+
 class Loop:
     """Steps of an engine.
 
     Attributes:
         version: Weights that new completions are begun with.
         pending: Forwards of the last step whose picks were not taken yet.
+        speculator: Makes the decoding steps; None decodes token by token.
     """
 
     def __init__(self, scheduler: Scheduler, runner: Runner, sampler: Sampler):
         self.scheduler, self.runner, self.sampler = scheduler, runner, sampler
         self.version = 0
         self.pending: list[Launched] = []
+        self.speculator: Speculative | None = None
+        scheduler.settle = self.settle
 
     def advance(self) -> list[Request]:
         """Run one step; the requests that have ended."""
@@ -71,9 +89,15 @@ class Loop:
             prefills = self.scheduler.prefills()
             if prefills:
                 self.pending.append(self.prefill(prefills))
+                self.scheduler.keep([request for request, _ in prefills])
             if decodes:
-                self.pending.append(self.decode(decodes))
+                step = self.speculator.launch if self.speculator else self.decode
+                self.pending.append(step(decodes))
             self.settle()
+        return self.ended()
+
+    def ended(self) -> list[Request]:
+        """Running requests that have got their last token."""
         return [r for r in self.scheduler.running.values() if r.finish_reason is not None]
 
     def settle(self) -> None:

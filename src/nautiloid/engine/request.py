@@ -37,7 +37,7 @@ class Request:
         version: Weights that picked the first token.
         priority: Lower ones run first.
         client: Requests of the same priority take turns by client.
-        salt: Only requests with the same one share cached prefixes.
+        salt: Only requests with the same one share cached prefixes; None shares with nobody.
         turn: When it first entered the cache, in order; None before.
     """
 
@@ -67,7 +67,7 @@ class Request:
     version: int = 0
     priority: int = 0
     client: str = ""
-    salt: str = ""
+    salt: str | None = ""
     turn: int | None = None
 
     @property

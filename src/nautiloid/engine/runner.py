@@ -6,6 +6,7 @@ Suffixes: T tokens of all pieces, S pieces, D hidden size, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,14 +19,29 @@ from nautiloid.model.decoder import Decoder
 from nautiloid.ops.head import logprobs
 
 
+class Follower(Protocol):
+    """Wants the outputs of the trunk over prompts."""
+
+    def prefilled(
+        self, requests: Sequence[Request], lengths: Sequence[int], hidden_TD: Tensor
+    ) -> None:
+        """Take the outputs over the newest cached tokens of each request."""
+        ...
+
+
 class Runner:
-    """One packed forward over several requests."""
+    """One packed forward over several requests.
+
+    Attributes:
+        follower: Is given what prompts leave; None when nobody needs it.
+    """
 
     def __init__(self, model: Decoder, pool: CachePool, device: torch.device):
         self.model = model
         self.pool = pool
         self.device = device
         self.programs = Programs(model, pool.store)
+        self.follower: Follower | None = None
 
     def prefill(self, plan: Sequence[tuple[Request, int]]) -> Tensor:
         """Run the next tokens of each request; logits [S, V] after the last one of each."""
@@ -37,12 +53,14 @@ class Runner:
             tokens += request.uncached(count)
             positions += range(request.num_cached, request.num_cached + count)
         hidden_TD = self._hidden(requests, lengths, tokens, positions)
+        if self.follower is not None:
+            self.follower.prefilled(requests, lengths, hidden_TD)
         last_S = torch.tensor(lengths, device=self.device).cumsum(0) - 1
         return self.model.logits(hidden_TD[last_S])
 
     def decode(self, requests: Sequence[Request]) -> Tensor:
         """Run the newest token of each request; logits [S, V]."""
-        tokens = [request.ids[-1] for request in requests]
+        tokens = [request.uncached(1)[0] for request in requests]
         positions = [request.num_cached for request in requests]
         slots, pages = self._leases(requests, [1] * len(requests))
         program = self.programs.find(slots, pages)

@@ -29,18 +29,22 @@ def fill(model: Decoder, seed: int = 0) -> None:
     torch.manual_seed(seed)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     for name, spec in model.config.tensors().items():
-        tensor = tensors[name]
-        if spec.init in ("normal", "residual"):
-            tensor.normal_(0, 0.02 if spec.init == "normal" else 0.006)
-        elif spec.init in ("ones", "zeros"):
-            tensor.fill_(float(spec.init == "ones"))
-        elif spec.init == "a_log":
-            tensor.uniform_(1, 16).log_()
-        elif spec.init == "dt_bias":
-            dt = torch.empty_like(tensor).uniform_(math.log(1e-3), math.log(0.1)).exp_()
-            tensor.copy_(dt + torch.log(-torch.expm1(-dt)))
-        else:
-            tensor.uniform_(-0.5, 0.5)
+        fill_tensor(tensors[name], spec.init)
+
+
+def fill_tensor(tensor: torch.Tensor, init: str) -> None:
+    """Random numbers of the usual sizes in place, by the kind of initialisation."""
+    if init in ("normal", "residual"):
+        tensor.normal_(0, 0.02 if init == "normal" else 0.006)
+    elif init in ("ones", "zeros"):
+        tensor.fill_(float(init == "ones"))
+    elif init == "a_log":
+        tensor.uniform_(1, 16).log_()
+    elif init == "dt_bias":
+        dt = torch.empty_like(tensor).uniform_(math.log(1e-3), math.log(0.1)).exp_()
+        tensor.copy_(dt + torch.log(-torch.expm1(-dt)))
+    else:
+        tensor.uniform_(-0.5, 0.5)
 
 
 def random_batch(config: ModelConfig, rows: int, length: int, seed: int) -> Batch:

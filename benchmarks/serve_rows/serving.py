@@ -1,0 +1,277 @@
+"""One engine over a random model, and what the rows measure with it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import statistics
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from benchmarks.results_file import Row
+from benchmarks.serve_rows.limits import StepBytes, read_bytes_s, step_bytes
+from benchmarks.serve_rows.scale import Scale
+from torch import Tensor
+
+from nautiloid.core.types import SamplingParams
+from nautiloid.engine.engine import Engine
+from nautiloid.engine.request import Request
+from nautiloid.model.blocks.moe.config import MoEConfig
+from nautiloid.model.config import ModelConfig
+from nautiloid.model.context import Context, Output
+from nautiloid.model.costs import experts_touched, state_bytes
+from nautiloid.model.decoder import Decoder
+from nautiloid.model.weights import dtype_of
+
+PAGE_TOKENS = 64
+# steps between two looks at the clock: the host runs ahead of the device by one
+BLOCK = 10
+# tokens of one forward while caches are filled without running the model
+FILL_TOKENS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Decoding steps of one batch.
+
+    Args:
+        requests: Rows of every step.
+        step_s: Seconds of a step, one figure for each block of steps.
+        tokens: Generated in all of them.
+        seconds: All of them.
+        cached_tokens: Keys of all requests together, mean over the steps.
+        prefill_s: From the first submission to the last first token.
+    """
+
+    requests: int
+    step_s: tuple[float, ...]
+    tokens: int
+    seconds: float
+    cached_tokens: float
+    prefill_s: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens of a step over the median step."""
+        return self.tokens / self.steps / statistics.median(self.step_s)
+
+    @property
+    def steps(self) -> int:
+        """Steps that were timed."""
+        return len(self.step_s) * BLOCK
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Tokens a second of the slowest and the fastest block."""
+        each = self.tokens / self.steps
+        return each / max(self.step_s), each / min(self.step_s)
+
+
+class Serving:
+    """A model and an engine on it.
+
+    Args:
+        scale: Full size or tiny.
+        config: Model at full size.
+        requests: Most at a time.
+        cached_tokens: Prompt and completion tokens of all requests together.
+        options: Of the engine.
+    """
+
+    def __init__(
+        self,
+        scale: Scale,
+        config: ModelConfig,
+        *,
+        requests: int,
+        cached_tokens: int,
+        model: Decoder | None = None,
+        **options: Any,
+    ):
+        self.scale = scale
+        self.config = scale.config(config)
+        self.model = scale.model(self.config) if model is None else model
+        self.options = {"routing": "uniform", "prefix_cache": False, **options}
+        self.engine = Engine(
+            self.model,
+            max_batch=scale.requests(requests),
+            memory_bytes=self._room(scale.requests(requests), cached_tokens),
+            **self.options,
+        )
+
+    def _room(self, requests: int, cached_tokens: int) -> int:
+        """Bytes of the states: every request ends in a page of its own, some slots and pages are spare."""
+        state = state_bytes(self.config)
+        tokens = cached_tokens + (2 * requests + 16) * PAGE_TOKENS
+        return (requests + 4) * (state.ssm + state.conv) + tokens * state.kv_per_token
+
+    def close(self) -> None:
+        """Free everything that is on the device."""
+        del self.engine, self.model
+        gc.collect()
+        if not self.scale.is_tiny:
+            torch.cuda.empty_cache()
+
+    def prompts(self, count: int, tokens: int, seed: int = 0) -> list[list[int]]:
+        """Random ids."""
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(3, self.config.vocab_size, (count, tokens), generator=generator)
+        return ids.tolist()
+
+    def submit(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> list[Request]:
+        """Put prompts in line; completions end at `max_tokens` only."""
+        params = SamplingParams(temperature=1.0, max_tokens=max_tokens, ignore_stop=True)
+        return [self.engine.requests[self.engine.submit(list(p), params)] for p in prompts]
+
+    @contextlib.contextmanager
+    def filled(self) -> Generator[None, None, None]:
+        """Prompts run inside cost nothing: slots, pages and positions are those of a real prefill, the
+        states are random numbers. A decoding step then does the same work as after a real one.
+        """
+        width = self.config.hidden_size
+        nothing = torch.zeros(1, width, dtype=self.model.dtype, device=self.model.device)
+        chunk = self.engine.scheduler.prefill_tokens
+
+        def hidden(tokens_T: Tensor, ctx: Context, mtp_tokens: Sequence[Tensor] = ()) -> Output:
+            if ctx.state is not None:
+                ctx.state.prepare(ctx.lengths)
+            return Output(nothing.expand(tokens_T.shape[0], width))
+
+        self.model.hidden = hidden
+        self.engine.scheduler.prefill_tokens = FILL_TOKENS
+        try:
+            yield
+        finally:
+            del self.model.hidden
+            self.engine.scheduler.prefill_tokens = chunk
+        store = self.engine.pool.store
+        for tensors in (*store.slots.values(), *store.pages.values()):
+            for tensor in tensors.values():
+                if tensor.is_floating_point():
+                    tensor.normal_(0, 0.1)
+
+    def start(self, requests: Sequence[Request]) -> float:
+        """Run until every request has a token; seconds."""
+        begin = time.perf_counter()
+        while not all(r.ids for r in requests):
+            self.engine.step()
+        self.scale.wait()
+        return time.perf_counter() - begin
+
+    def stop(self, requests: Sequence[Request]) -> None:
+        """Abort what still runs."""
+        for request in requests:
+            self.engine.abort(request.id)
+        self.scale.wait()
+
+    def decode(self, count: int, prompt_tokens: int, steps: int, *, warm: int = 20) -> Steps:
+        """Prefill a batch and time steady steps of it, from the calls of `Engine.step` alone."""
+        count, prompt_tokens = self.scale.requests(count), self.scale.tokens(prompt_tokens)
+        steps = -(-self.scale.steps(steps) // BLOCK) * BLOCK
+        warm = self.scale.steps(warm)
+        requests = self.submit(self.prompts(count, prompt_tokens), 4 * (steps + warm))
+        prefill_s = self.start(requests)
+        result = self.time_steps(requests, steps, warm=warm)
+        self.stop(requests)
+        return replace(result, prefill_s=prefill_s)
+
+    def time_steps(self, requests: Sequence[Request], steps: int, *, warm: int) -> Steps:
+        """Time steps of running requests."""
+        for _ in range(warm):
+            self.engine.step()
+        before = [len(r.ids) for r in requests]
+        marks = [time.perf_counter()]
+        for _ in range(steps // BLOCK):
+            for _ in range(BLOCK):
+                self.engine.step()
+            marks.append(time.perf_counter())
+        tokens = sum(len(r.ids) for r in requests) - sum(before)
+        cached = sum(len(r.prompt_ids) + len(r.ids) for r in requests) - tokens / 2
+        times = tuple((b - a) / BLOCK for a, b in itertools.pairwise(marks))
+        return Steps(len(requests), times, tokens, marks[-1] - marks[0], cached, 0.0)
+
+    def distinct_experts(self, rows: int) -> float | None:
+        """Experts of a layer that some row of a step chooses, under uniform routing; its expectation."""
+        for block in self.config.layers():
+            if isinstance(block, MoEConfig):
+                return experts_touched(block.n_routed_experts, block.num_experts_per_tok, rows)
+        return None
+
+    def bytes_of(self, steps: Steps, *, ssm_dtype: str = "float32", drafts: int = 0) -> StepBytes:
+        """What one of the steps had to move."""
+        return step_bytes(
+            self.config,
+            requests=steps.requests,
+            cached_tokens=steps.cached_tokens,
+            distinct_experts=self.distinct_experts(steps.requests * (1 + drafts)),
+            ssm_dtype=ssm_dtype,
+        )
+
+    def decode_row(
+        self,
+        work: str,
+        steps: Steps,
+        *,
+        goal: float | None = None,
+        stretch: float | None = None,
+        peer: float | None = None,
+        ssm_dtype: str = "float32",
+        drafts: int = 0,
+        note: str = "",
+    ) -> Row:
+        """Tokens a second beside what the bytes allow; `drafts` more rows a request cost their experts."""
+        moved = self.bytes_of(steps, ssm_dtype=ssm_dtype, drafts=drafts)
+        rate = read_bytes_s(self.scale.device)
+        most = steps.tokens / steps.steps * rate / moved.total
+        experts = self.distinct_experts(steps.requests * (1 + drafts))
+        found = f"{most:,.0f} tokens/s ({steps.tokens_per_s / most:.0%}) at {rate / 1e12:.2f} TB/s: {moved}"
+        if experts is not None:
+            found += f"; {experts:.1f} experts a layer"
+        notes = [
+            f"step {statistics.median(steps.step_s) * 1e3:.3f} ms",
+            f"first tokens after {steps.prefill_s:.2f} s" if steps.prefill_s else "",
+            f"stretch {stretch:,.0f}" if stretch else "",
+            note,
+        ]
+        return Row(
+            work=work,
+            value=steps.tokens_per_s,
+            unit="tokens/s",
+            goal=goal,
+            ours=steps.tokens_per_s,
+            peer=peer,
+            limit=found,
+            reps=len(steps.step_s),
+            spread=steps.spread,
+            reason="; ".join(n for n in notes if n),
+        )
+
+    def check(self, count: int = 4, prompt_tokens: int = 700, tokens: int = 24) -> str:
+        """Decoding agrees with one forward over the whole sequence, by the model's own routing.
+
+        Returns:
+            What was found, for the notes of a row.
+        """
+        engine = Engine(self.model, max_batch=count, **{**self.options, "routing": None})
+        prompts = self.prompts(count, self.scale.tokens(prompt_tokens), seed=1)
+        params = SamplingParams(temperature=1.0, max_tokens=tokens, ignore_stop=True)
+        done = engine.generate(prompts, params)
+        again = engine.score([[*c.prompt_ids, *c.ids] for c in done])
+        pairs = [
+            (a, b)
+            for c, row in zip(done, again, strict=True)
+            for a, b in zip(c.logprobs, row[-len(c.ids) :], strict=True)
+        ]
+        gaps = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
+        k3 = float((gaps.neg().exp() - 1 + gaps).mean())
+        largest = float(gaps.abs().max())
+        # random networks choose experts by scores that nearly tie, so single tokens may go another way
+        bound = 1e-4 if dtype_of(self.config.dtype).itemsize == 4 else 0.1
+        assert float(gaps.abs().median()) < bound, gaps
+        del engine
+        gc.collect()
+        return f"decode against prefill: k3 {k3:.1e}, largest gap {largest:.1e}"

@@ -27,9 +27,9 @@ def thin_kernel(
     has = t < T
     # rows past the end repeat the last one, so that no load of the weight needs a mask
     rows = tl.minimum(n, N - 1).to(tl.int64) * D
-    if AHEAD > 0:
-        size: tl.constexpr = min(AHEAD, D * weight.dtype.element_ty.primitive_bitwidth // 8)
-        prefetch(weight + rows, size // 16 * 16, CHAINED)
+    row: tl.constexpr = D * weight.dtype.element_ty.primitive_bitwidth // 8
+    if AHEAD > 0 and row % 16 == 0:
+        prefetch(weight + rows, min(AHEAD, row), CHAINED)
     follow(CHAINED)
     wait(CHAINED)
     w_at = weight + rows[:, None] + k[None, :]

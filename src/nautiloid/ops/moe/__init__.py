@@ -16,6 +16,7 @@ from nautiloid.ops.moe.reference import (
     Activation,
     Routing,
     Score,
+    Weights,
     activate,
     choose,
     route,
@@ -25,12 +26,15 @@ from nautiloid.ops.norm import wide
 __all__ = [
     "Activation",
     "Routing",
+    "Weights",
     "activate",
     "balance_loss",
     "choose",
     "count_choices",
+    "few_experts",
     "fixed",
     "grouped",
+    "is_few",
     "pick",
     "reference",
     "route",
@@ -39,10 +43,25 @@ __all__ = [
 
 # tokens up to which the compiled kernels run
 FEW_TOKENS = 64
+# mean rows an expert up to which a GPU is bound by reading the weights
+FEW_ROWS = 32
 
 
 def _is_for_kernels(x: Tensor) -> bool:
     return x.is_cuda and x.dtype != torch.float64 and has("triton")
+
+
+def is_few(x_TD: Tensor, experts: int, top_k: int, backend: Backend) -> bool:
+    """Whether the kernels for few tokens serve: a GPU, no gradients, weights rather than products bound.
+
+    >>> is_few(torch.zeros(1, 8), 4, 2, "auto")
+    False
+    """
+    if not x_TD.is_cuda or torch.is_grad_enabled() or backend not in ("auto", "triton"):
+        return False
+    tokens = x_TD.shape[0]
+    is_thin = tokens <= FEW_TOKENS or tokens * top_k <= FEW_ROWS * experts
+    return is_thin and tokens > 0 and _is_for_kernels(x_TD)
 
 
 def balance_loss(
@@ -81,6 +100,7 @@ def router(
     top_k: int,
     *,
     backend: Backend = "auto",
+    is_few: bool = False,
     n_group: int = 1,
     topk_group: int = 1,
     norm_topk_prob: bool = True,
@@ -88,7 +108,10 @@ def router(
     score: Score = "sigmoid",
     replay_TK: Tensor | None = None,
 ) -> Routing:
-    """Scores of all experts from the hidden states, in float32 or wider, and `route` over them."""
+    """Scores of all experts from the hidden states, in float32 or wider, and `route` over them.
+
+    `is_few` takes the kernels for few tokens, whose sums run in another order.
+    """
     is_plain = replay_TK is None and topk_group >= n_group and x_TD.shape[0] <= FEW_TOKENS
     if is_plain and compiled.fits(x_TD, weight_ED, bias_E) and compiled.is_wanted(backend):
         from nautiloid.ops.moe import jit
@@ -98,9 +121,9 @@ def router(
             norm_topk_prob=norm_topk_prob, scaling=scaling, score=score,
         )  # fmt: skip
     if backend == "triton" or (backend == "auto" and _is_for_kernels(x_TD)):
-        from nautiloid.ops.moe import cuda
+        from nautiloid.ops.moe import cuda, decode
 
-        return cuda.route(
+        return (decode if is_few else cuda).route(
             x_TD, weight_ED, bias_E, top_k,
             n_group=n_group, topk_group=topk_group, norm_topk_prob=norm_topk_prob,
             scaling=scaling, score=score, replay_TK=replay_TK,
@@ -129,6 +152,20 @@ def _experts(
 
         return jit.experts(*args)
     return grouped.experts(*args)
+
+
+def few_experts(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    routed: Weights,
+    shared: Weights | None,
+    activation: Activation,
+) -> Tensor:
+    """Routed experts and the shared one, where `is_few` holds."""
+    from nautiloid.ops.moe import decode
+
+    return decode.experts(x_TL, experts_TK, weights_TK, *routed, activation, shared)
 
 
 def _kernels() -> Callable[..., Tensor]:

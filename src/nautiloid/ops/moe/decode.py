@@ -13,11 +13,8 @@ from torch import Tensor
 from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.moe import kernels_choose as choosing
 from nautiloid.ops.moe import kernels_decode as kernels
-from nautiloid.ops.moe.reference import Activation, Routing, Score
+from nautiloid.ops.moe.reference import Activation, Routing, Score, Weights
 from nautiloid.ops.tuning import tuned
-
-# tokens up to which weights, not products, bound the work
-MOST_TOKENS = 512
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -42,14 +39,6 @@ class Blocks(NamedTuple):
     rows: Tensor
     most: int
     size: int
-
-
-class Shared(NamedTuple):
-    """The shared expert: up and gate [n M, L], down [L, n M] for a whole n."""
-
-    up: Tensor
-    down: Tensor
-    gate: Tensor | None = None
 
 
 def block_size(tokens: int, top_k: int, experts: int) -> int:
@@ -159,13 +148,6 @@ def route(
     return Routing(chosen, weights, scores)
 
 
-def shared_parts(shared: Shared | None, inner: int) -> int | None:
-    """How many experts of a width the shared expert makes; None when it is no whole number."""
-    if shared is None:
-        return 0
-    return shared.up.shape[0] // inner if shared.up.shape[0] % inner == 0 else None
-
-
 def experts(
     x_TL: Tensor,
     experts_TK: Tensor,
@@ -174,21 +156,32 @@ def experts(
     down_ELM: Tensor,
     gate_EML: Tensor | None = None,
     activation: Activation = "relu2",
-    shared: Shared | None = None,
+    shared: Weights | None = None,
 ) -> Tensor:
-    """`reference.experts`, plus the shared expert; reads the weights of touched experts alone."""
+    """`reference.experts`, plus the shared expert; reads the weights of touched experts alone.
+
+    Args:
+        x_TL: Input of every expert.
+        experts_TK: Chosen experts.
+        weights_TK: Their weights.
+        up_EML: Weights of the routed experts, as are `down_ELM` and `gate_EML`.
+        down_ELM: See `up_EML`.
+        gate_EML: See `up_EML`; None for experts without a gate.
+        activation: Of all experts.
+        shared: up [n M, L], down [L, n M] and gate like up of the shared expert, for a whole n.
+    """
     tokens, inner = x_TL.shape
     count, width = up_EML.shape[:2]
     top_k = experts_TK.shape[1]
     x_TL = _dense(x_TL)
     experts_TK, weights_TK = experts_TK.contiguous(), weights_TK.contiguous()
-    parts = shared_parts(shared, width)
-    assert parts is not None
+    always_up, always_down, always_gate = shared or (up_EML, down_ELM, gate_EML)
+    parts = 0 if shared is None else always_up.shape[0] // width
+    assert parts * width == always_up.shape[0] or shared is None
     found = arrange(experts_TK, count)
     rows = tokens * (top_k + parts)
     act = x_TL.new_empty(rows, width)
     whole = found.most + parts * blocks(tokens, found.size)
-    shared = shared or Shared(up_EML, down_ELM, gate_EML)
     common = {
         "K": top_k,
         "L": inner,
@@ -206,8 +199,8 @@ def experts(
         x_TL,
         up_EML,
         up_EML if gate_EML is None else gate_EML,
-        shared.up,
-        shared.up if shared.gate is None else shared.gate,
+        always_up,
+        always_up if always_gate is None else always_gate,
         weights_TK,
         experts_TK,
         found.experts,
@@ -227,7 +220,7 @@ def experts(
         (whole * blocks(inner, meta["BM"]),),
         act,
         down_ELM,
-        shared.down,
+        always_down,
         experts_TK,
         found.experts,
         found.rows,

@@ -64,9 +64,9 @@ def layout_kernel(
 @triton.jit
 def _fetch_rows(weight, rows, width, K: tl.constexpr, AHEAD: tl.constexpr, CHAINED: tl.constexpr):
     """Bring the first AHEAD bytes of weight rows of K numbers, `width` apart, into L2."""
-    size: tl.constexpr = min(AHEAD, K * weight.dtype.element_ty.primitive_bitwidth // 8)
-    if size >= 16:
-        prefetch(weight + rows.to(tl.int64) * width, size // 16 * 16, CHAINED)
+    row: tl.constexpr = K * weight.dtype.element_ty.primitive_bitwidth // 8
+    if AHEAD > 0 and row % 16 == 0:
+        prefetch(weight + rows.to(tl.int64) * width, min(AHEAD, row), CHAINED)
 
 
 @triton.jit(do_not_specialize=["T"])

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 Score = Literal["sigmoid", "softmax"]
 Activation = Literal["relu2", "silu"]
+# up, down and gate of experts
+Weights = tuple[Tensor, Tensor, Tensor | None]
 
 
 class Routing(NamedTuple):

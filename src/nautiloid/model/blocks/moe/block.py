@@ -99,7 +99,38 @@ class MoE(Block[MoEConfig]):
         self.mix = ExpertsMix(config, ops)
         self.memory: Memory | None = None
 
-    def route(self, x_TD: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
+    def _always(self) -> moe.Weights | None:
+        """The shared expert as more routed experts of the same width and input, where it is that."""
+        shared, width = self.shared_experts, self.config.moe_intermediate_size
+        if shared is None or self.fc1_latent_proj is not None:
+            return None
+        up, down, gate = shared.up_proj, shared.down_proj, shared.gate_proj
+        is_plain = all(
+            m is None or (m.bias is None and m.activation_format == self.experts.activation_format)
+            for m in (up, down, gate)
+        )
+        if not is_plain or up.weight.shape[0] % width:
+            return None
+        return (
+            up.weight_operand(up.weight),
+            down.weight_operand(down.weight),
+            None if gate is None else gate.weight_operand(gate.weight),
+        )
+
+    def _few(self, x_TD: Tensor, ctx: Context) -> Tensor:
+        """`forward` where weights, not products, bound the work: the shared expert runs along."""
+        experts_TK, weights_TK = self.route(x_TD, ctx, is_few=True)
+        latent, always = self.fc1_latent_proj, self._always()
+        a = self.experts.input_operand(x_TD if latent is None else latent(x_TD))
+        routed, activation = self.experts.operands(), self.mix.activation
+        y = moe.few_experts(a, experts_TK, weights_TK, routed, always, activation)
+        if self.fc2_latent_proj is not None:
+            y = self.fc2_latent_proj(y)
+        if self.shared_experts is None or always is not None:
+            return y
+        return add(y, self.shared_experts(x_TD))
+
+    def route(self, x_TD: Tensor, ctx: Context, *, is_few: bool = False) -> tuple[Tensor, Tensor]:
         """Experts and weights [T, K], by the router or the recorded routes; notes statistics."""
         c = self.config
         replay = None if ctx.replay is None else ctx.replay[ctx.moe_index]
@@ -113,6 +144,7 @@ class MoE(Block[MoEConfig]):
                 self.router.e_score_correction_bias,
                 c.num_experts_per_tok,
                 backend=self.ops.experts,
+                is_few=is_few,
                 n_group=c.n_group,
                 topk_group=c.topk_group,
                 norm_topk_prob=c.norm_topk_prob,
@@ -139,6 +171,11 @@ class MoE(Block[MoEConfig]):
 
     def forward(self, x_TD: Tensor, ctx: Context) -> Tensor:
         """Mix channels by the chosen experts."""
+        c = self.config
+        if not ctx.is_exact and moe.is_few(
+            x_TD, c.n_routed_experts, c.num_experts_per_tok, self.ops.experts
+        ):
+            return self._few(x_TD, ctx)
         chosen = self.route(x_TD, ctx)
         latent, memory = self.fc1_latent_proj, self.memory
         mix = self.mix.fixed if ctx.is_exact and not x_TD.is_cuda else self.mix

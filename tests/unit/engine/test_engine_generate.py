@@ -205,6 +205,55 @@ def test_the_thinking_budget_holds(engine, tokenizer, budget):
     assert done.text.partition("</think>")[0].strip() == (done.reasoning or "")
 
 
+def test_a_budget_beyond_the_limit_of_tokens_forces_nothing(engine):
+    free = engine.generate([CHAT], SamplingParams(max_tokens=12, seed=3))[0]
+    params = SamplingParams(max_tokens=12, seed=3, thinking_budget_tokens=100)
+    done = engine.generate([CHAT], params)[0]
+    assert done.ids == free.ids
+    assert done.forced == ()
+    assert done.finish_reason == "length"
+    assert done.reasoning_tokens == 12
+    assert done.content == ""
+
+
+def test_the_span_may_be_forced_by_the_very_last_token(engine, tokenizer):
+    params = SamplingParams(temperature=0, max_tokens=12, thinking_budget_tokens=10)
+    done = engine.generate([CHAT], params)[0]
+    assert done.forced == (11,)
+    assert done.ids[-1] == tokenizer.special("</think>")
+    assert done.finish_reason == "length"
+    assert done.reasoning_tokens == 11
+
+
+def test_forced_tokens_carry_the_model_s_own_logprob(engine, tokenizer):
+    settings = {"temperature": 0.6, "top_k": 3, "frequency_penalty": 1.5, "seed": 5}
+    bias = {tokenizer.special("</think>"): -100.0}
+    params = SamplingParams(
+        max_tokens=20, thinking_budget_tokens=4, logprobs=2, logit_bias=bias, **settings
+    )
+    done = engine.generate([CHAT], params)[0]
+    assert done.forced == (5,)
+    scored = engine.score([[*done.prompt_ids, *done.ids]])[0][len(done.prompt_ids) - 1 :]
+    assert done.logprobs[5] == pytest.approx(scored[5], abs=2e-5)
+    assert done.logprobs[4] != pytest.approx(scored[4], abs=1e-2)
+    assert len(done.top_logprobs) == len(done.ids)
+
+
+def test_budget_and_effort_are_told_where_asked(engine, tokenizer):
+    def asked(thinking=True, **settings):
+        params = SamplingParams(max_tokens=1, **settings)
+        done = engine.generate([CHAT], params, thinking=thinking)[0]
+        return tokenizer.decode(done.prompt_ids)
+
+    assert "budget" not in asked(thinking_budget_tokens=5)
+    told = {"thinking_budget_tokens": 5, "thinking_budget_cue": True}
+    assert "{thinking token budget: 5}" in asked(**told)
+    assert "{reasoning effort: low}" in asked(thinking_effort="low")
+    assert "{" not in asked(thinking=False, thinking_effort="low", **told)
+    with pytest.raises(InputError, match=r"sampling.thinking_effort: huge: .*use one of low"):
+        asked(thinking_effort="huge")
+
+
 def test_no_budget_where_nothing_thinks(engine):
     params = SamplingParams(max_tokens=20, seed=3, thinking_budget_tokens=5)
     done = engine.generate([CHAT], params, thinking=False)[0]
@@ -263,8 +312,9 @@ def test_not_a_number_fails_its_own_request_only(model, tokenizer, config):
         ([Message("user", "x"), 3], {}, "mixes messages"),
         ([Message("user", (MediaPart("image", "a.png"),))], {}, "image a.png"),
         ("text", {"thinking_budget_tokens": 3}, "thinking_budget_tokens"),
-        ("text", {"stop": ("",)}, "sampling.stop"),
         ("text", {"stop_token_ids": (999,)}, "sampling.stop_token_ids: 999"),
+        ("text", {"logit_bias": {999: 1}}, "sampling.logit_bias: 999: ids are 0 to 351"),
+        ("text", {"thinking_effort": "low"}, "sampling.thinking_effort: low: needs a prompt of"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(engine, prompt, params, match):

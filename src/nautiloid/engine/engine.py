@@ -53,6 +53,7 @@ class Engine:
         preemption: What happens to a request that gives way when memory runs out: `recompute` its
             states later, or `swap` them to host memory.
         max_waiting: Most requests in line before `submit` and `stream` refuse more; None is no limit.
+        page_tokens: Tokens a page of keys and values.
         dtype: Of the weights loaded from a folder; None keeps the folder's.
         seed: Root of the random numbers of requests without a seed of their own.
         stop_ids: Ids that end every completion; None takes those of grammar and model.
@@ -77,6 +78,7 @@ class Engine:
         prefix_cache: bool = False,
         preemption: Preemption = "recompute",
         max_waiting: int | None = None,
+        page_tokens: int = 64,
     ):
         if max_batch < 1:
             raise InputError("max_batch", max_batch, "use at least 1")
@@ -115,6 +117,7 @@ class Engine:
             self.config,
             max_batch=max_batch,
             memory_bytes=memory_bytes,
+            page_tokens=page_tokens,
             device=self.device,
             dtype=self.model.dtype,
             kv_dtype=state_dtype("kv_dtype", kv_dtype),
@@ -123,6 +126,7 @@ class Engine:
             extra=draft_specs(self.config, speculation) if speculation else None,
         )
         self.scheduler = Scheduler(self.pool, prefill_tokens=prefill_tokens, preemption=preemption)
+        self.scheduler.steps_prompts = self.device.type == "cpu" and speculation is None
         self.max_waiting = max_waiting
         self.runner = Runner(self.model, self.pool, self.device)
         self.sampler = Sampler(self.device)

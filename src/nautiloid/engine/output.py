@@ -68,4 +68,5 @@ class Output:
             top_logprobs=tuple(request.top_logprobs),
             forced=tuple(request.forced),
             version=request.version,
+            drafts=request.drafting.tally.counts if request.drafting else None,
         )

@@ -12,6 +12,7 @@ from typing import Literal
 
 from nautiloid.core.errors import InputError
 from nautiloid.core.types import DraftCounts
+from nautiloid.engine.ngrams import Ngrams
 from nautiloid.model.blocks.config import StateSpec
 from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.config import ModelConfig
@@ -107,3 +108,11 @@ class DraftTally:
     def counts(self) -> DraftCounts:
         """As they are now."""
         return DraftCounts(tuple(self.drafted), tuple(self.accepted))
+
+
+@dataclass(eq=False, slots=True)
+class Drafting:
+    """What speculation keeps of one request; nothing of it outlives the request."""
+
+    tally: DraftTally
+    ngrams: Ngrams | None = None

@@ -109,12 +109,37 @@ class MTP(nn.Module):
         outputs: list[Tensor] = []
         g = hidden_TD
         for depth, ids in enumerate(tokens):
-            first = min(depth, self.sets - 1) * self.size
-            layers: list[MTPLayer] = list(self.layers[first : first + self.size])  # type: ignore[arg-type]
-            u, delta = layers[0].fuse(embed(ids), g), None
-            for layer in layers:
-                u, delta = layer(u, delta, ctx)
-            assert delta is not None
-            g = delta
+            g = self._run(self._set(depth), g, ids, embed, ctx)
             outputs.append(g)
         return tuple(outputs)
+
+    def fill(
+        self,
+        hidden_TD: Tensor,
+        tokens_T: Tensor,
+        embed: Callable[[Tensor], Tensor],
+        ctx: Context,
+    ) -> None:
+        """Run the first set as far as it writes states; nothing comes of the rest."""
+        layers = self._set(0)
+        last = max((i for i, x in enumerate(layers) if x.mixer.config.states()), default=-1)
+        if last >= 0:
+            self._run(layers[: last + 1], hidden_TD, tokens_T, embed, ctx)
+
+    def _set(self, depth: int) -> list[MTPLayer]:
+        first = min(depth, self.sets - 1) * self.size
+        return list(self.layers[first : first + self.size])  # type: ignore[arg-type]
+
+    @staticmethod
+    def _run(
+        layers: list[MTPLayer],
+        hidden_TD: Tensor,
+        tokens_T: Tensor,
+        embed: Callable[[Tensor], Tensor],
+        ctx: Context,
+    ) -> Tensor:
+        u, delta = layers[0].fuse(embed(tokens_T), hidden_TD), None
+        for layer in layers:
+            u, delta = layer(u, delta, ctx)
+        assert delta is not None
+        return delta

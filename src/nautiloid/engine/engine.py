@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from nautiloid.engine.loop import Loop
 from nautiloid.engine.output import Output
 from nautiloid.engine.prompt import Prompt, check_params, encode_prompt
 from nautiloid.engine.request import Delta, Request
+from nautiloid.engine.routes import UniformRoutes
 from nautiloid.engine.runner import Runner
 from nautiloid.engine.sampler import Sampler
 from nautiloid.engine.scheduler import Preemption, Scheduler
@@ -58,6 +59,8 @@ class Engine:
         seed: Root of the random numbers of requests without a seed of their own.
         stop_ids: Ids that end every completion; None takes those of grammar and model.
         speculation: How tokens are drafted; None decodes them one by one.
+        routing: `uniform` forces random experts in place of those the routers choose; the text is
+            then wrong: only benchmarks with random weights need it.
     """
 
     def __init__(
@@ -79,7 +82,10 @@ class Engine:
         preemption: Preemption = "recompute",
         max_waiting: int | None = None,
         page_tokens: int = 64,
+        routing: Literal["uniform"] | None = None,
     ):
+        if routing not in (None, "uniform"):
+            raise InputError("routing", routing, "use None or uniform")
         if max_batch < 1:
             raise InputError("max_batch", max_batch, "use at least 1")
         if isinstance(path_or_model, Decoder):
@@ -126,9 +132,10 @@ class Engine:
             extra=draft_specs(self.config, speculation) if speculation else None,
         )
         self.scheduler = Scheduler(self.pool, prefill_tokens=prefill_tokens, preemption=preemption)
-        self.scheduler.steps_prompts = self.device.type == "cpu" and speculation is None
+        self.scheduler.steps_prompts = speculation is None
         self.max_waiting = max_waiting
-        self.runner = Runner(self.model, self.pool, self.device)
+        routes = UniformRoutes(self.model, Seed(seed)) if routing else None
+        self.runner = Runner(self.model, self.pool, self.device, routes)
         self.sampler = Sampler(self.device)
         self.loop = Loop(self.scheduler, self.runner, self.sampler)
         if speculation is not None:

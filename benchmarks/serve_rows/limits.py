@@ -52,8 +52,9 @@ def step_bytes(
     cached_tokens: float,
     distinct_experts: float | None,
     ssm_dtype: str = "float32",
+    drafts: int = 0,
 ) -> StepBytes:
-    """What one step of the trunk has to move.
+    """What one step has to move.
 
     Args:
         config: The model.
@@ -61,19 +62,23 @@ def step_bytes(
         cached_tokens: Keys of all rows together.
         distinct_experts: Chosen by some row, mean over the layers; None without experts.
         ssm_dtype: Of the recurrent states.
+        drafts: Runs of the multi-token prediction head, each with the output head.
     """
     size = dtype_of(config.dtype).itemsize
     weights = 0.0
     for name, spec in config.tensors().items():
+        runs = 1
         if name.startswith("mtp."):
-            continue
+            runs = drafts
+        elif name == "lm_head.weight":
+            runs = 1 + drafts
         count = math.prod(spec.shape) * (4 if spec.is_fp32 else size)
         if name == "embeddings.weight" and not config.tie_word_embeddings:
             count = requests * config.hidden_size * size
         elif spec.active < 1:
             assert distinct_experts is not None
             count *= distinct_experts / spec.shape[0]
-        weights += count
+        weights += runs * count
     state = state_bytes(config)
     ssm = state.ssm * dtype_of(ssm_dtype).itemsize / 4
     return StepBytes(weights, 2 * requests * (ssm + state.conv), cached_tokens * state.kv_per_token)
@@ -119,4 +124,6 @@ def read_bytes_s(device: str) -> float:
         assert int(out.sum()) == x.numel()
         times = [a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(marks)]
         best = max(best, x.nbytes / statistics.median(times))
+    del x
+    torch.cuda.empty_cache()
     return best

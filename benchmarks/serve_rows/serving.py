@@ -93,6 +93,7 @@ class Serving:
         **options: Any,
     ):
         self.scale = scale
+        read_bytes_s(scale.device)  # while there is room for what it reads
         self.config = scale.config(config)
         self.model = scale.model(self.config) if model is None else model
         self.options = {"routing": "uniform", "prefix_cache": False, **options}
@@ -134,9 +135,11 @@ class Serving:
         """
         width = self.config.hidden_size
         nothing = torch.zeros(1, width, dtype=self.model.dtype, device=self.model.device)
-        chunk = self.engine.scheduler.prefill_tokens
+        chunk, run = self.engine.scheduler.prefill_tokens, self.model.hidden
 
         def hidden(tokens_T: Tensor, ctx: Context, mtp_tokens: Sequence[Tensor] = ()) -> Output:
+            if max(ctx.lengths) == 1:  # a decoding step, perhaps one that is being recorded
+                return run(tokens_T, ctx, mtp_tokens)
             if ctx.state is not None:
                 ctx.state.prepare(ctx.lengths)
             return Output(nothing.expand(tokens_T.shape[0], width))
@@ -209,6 +212,7 @@ class Serving:
             cached_tokens=steps.cached_tokens,
             distinct_experts=self.distinct_experts(steps.requests * (1 + drafts)),
             ssm_dtype=ssm_dtype,
+            drafts=drafts,
         )
 
     def decode_row(
@@ -256,8 +260,10 @@ class Serving:
         Returns:
             What was found, for the notes of a row.
         """
-        engine = Engine(self.model, max_batch=count, **{**self.options, "routing": None})
         prompts = self.prompts(count, self.scale.tokens(prompt_tokens), seed=1)
+        room = self._room(count, sum(len(p) + tokens for p in prompts))
+        options = {**self.options, "routing": None}
+        engine = Engine(self.model, max_batch=count, memory_bytes=room, **options)
         params = SamplingParams(temperature=1.0, max_tokens=tokens, ignore_stop=True)
         done = engine.generate(prompts, params)
         again = engine.score([[*c.prompt_ids, *c.ids] for c in done])

@@ -62,6 +62,7 @@ def _steady(
     scale: Scale, config: ModelConfig, work: str, goal: float | None, stretch: float | None
 ) -> Row:
     """One model in its steady state."""
+    rate = read_bytes_s(scale.device)  # while there is room for what it reads
     model = scale.model(scale.config(config))
     prompt, completion = scale.tokens(PROMPT), scale.tokens(COMPLETION)
     most = PROMPT + COMPLETION
@@ -108,7 +109,6 @@ def _steady(
         cached_tokens=sum(keys) / len(keys),
         distinct_experts=distinct,
     )
-    rate = read_bytes_s(scale.device)
     limit = batch * rate / moved.total
     row = Row(
         work=work,

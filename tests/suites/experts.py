@@ -17,6 +17,17 @@ SHAPES = {
     "one token": (1, 4, 2, 16, 24, False, "silu"),
 }
 
+# tokens, experts, experts a token, input width, expert width, gated, activation, shared experts' widths
+FEW = {
+    "one token": (1, 8, 3, 48, 32, False, "relu2", 2),
+    "one token, gated": (1, 4, 2, 24, 40, True, "silu", 1),
+    "odd": (11, 4, 2, 33, 21, False, "relu2", 0),
+    "gated": (5, 8, 3, 40, 32, True, "silu", 1),
+    "gated relu2": (5, 3, 1, 20, 12, True, "relu2", 0),
+    "several blocks an expert": (40, 2, 2, 16, 24, False, "relu2", 2),
+    "many experts": (2, 24, 9, 16, 24, False, "relu2", 0),
+}
+
 # tokens, experts, experts a token, groups, groups kept, score, bias, normalised
 ROUTES = {
     "plain": (5, 8, 2, 1, 1, "sigmoid", True, True),
@@ -114,6 +125,76 @@ def check_experts(
     with torch.no_grad():
         again = run(variant, mine, index.to(device))
     assert torch.equal(again, found)
+
+
+def check_few(
+    variant: Any,
+    shape: tuple[Any, ...],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    tolerance: float,
+    routes: Tensor | None = None,
+) -> None:
+    """Routed experts and the shared one without gradients, against token by token in float64."""
+    tokens, experts, top_k, width, inner, is_gated, activation, parts = shape
+    index = choices(tokens, experts, top_k) if routes is None else routes
+    x, weights = random(tokens, width), random(tokens, top_k, seed=1).abs()
+
+    def maps(*lead: int, wide: int, seed: int) -> list[Tensor | None]:
+        up = random(*lead, wide, width, seed=seed, scale=width**-0.5)
+        down = random(*lead, width, wide, seed=seed + 1, scale=inner**-0.5)
+        gate = random(*lead, wide, width, seed=seed + 2, scale=width**-0.5) if is_gated else None
+        return [None if w is None else w.to(dtype) for w in (up, down, gate)]
+
+    routed = maps(experts, wide=inner, seed=2)
+    always = maps(wide=parts * inner, seed=7) if parts else None
+    x, weights = x.to(dtype), weights.float()
+    exact = [None if w is None else w.double() for w in routed]
+    expected = reference.experts(x.double(), index, weights.double(), *exact, activation)
+    if always is not None:
+        h, g = (None if w is None else x.double() @ w.double().t() for w in always[::2])
+        assert h is not None
+        assert always[1] is not None
+        expected += reference.activate(h, g, activation) @ always[1].double().t()
+
+    def there(tensors: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+        return tuple(None if w is None else w.to(device) for w in tensors)
+
+    args = (x.to(device), index.to(device), weights.to(device), *there(routed), activation)
+    poison(device)
+    with torch.no_grad():
+        found = variant(*args, None if always is None else there(always))
+        again = variant(*args, None if always is None else there(always))
+    assert relative(found, expected) <= tolerance, relative(found, expected)
+    assert torch.equal(found, again)
+
+
+def check_few_routes(
+    variant: Any, shape: tuple[Any, ...], *, device: str, dtype: torch.dtype
+) -> None:
+    """Choice, weights and scores of the router without gradients, by its own and by recorded routes."""
+    tokens, experts, top_k, groups, kept, score, has_bias, is_normed = shape
+    x = random(tokens, 24).to(dtype)
+    weight = random(experts, 24, seed=1, scale=24**-0.5).to(dtype)
+    bias = random(experts, seed=2, scale=0.1).float() if has_bias else None
+    config = {
+        "n_group": groups,
+        "topk_group": kept,
+        "norm_topk_prob": is_normed,
+        "scaling": 2.5,
+        "score": score,
+    }
+    logits, wide = x.double() @ weight.double().t(), None if bias is None else bias.double()
+    there = x.to(device), weight.to(device), None if bias is None else bias.to(device)
+    for replay in (None, choices(tokens, experts, top_k)):
+        expected = reference.route(logits, wide, top_k, replay_TK=replay, **config)
+        recorded = None if replay is None else replay.to(device, torch.int16)
+        poison(device)
+        found = variant(*there, top_k, replay_TK=recorded, **config)
+        assert torch.equal(found.experts_TK.cpu(), expected.experts_TK)
+        assert relative(found.weights_TK, expected.weights_TK) <= 1e-5
+        assert relative(found.scores_TE, expected.scores_TE) <= 1e-5
 
 
 def check_route(

@@ -7,6 +7,7 @@ if not torch.cuda.is_available():
 from tests.suites.kernels import normal, relative_error
 
 from nautiloid.ops.linear import linear, segmented_linear
+from nautiloid.ops.linear.cuda import linear as thin_linear
 
 pytestmark = pytest.mark.gpu
 
@@ -38,3 +39,13 @@ def test_segments(is_adjacent):
     segmented_linear(x, parts).backward(dy)
     expected = dy.double().t() @ x.detach().double()
     assert relative_error(torch.cat([p.main_grad for p in parts]), expected) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [1, 8, 33])
+@pytest.mark.parametrize(("outputs", "inputs"), [(2688, 4096), (10304, 2688), (77, 130)])
+def test_few_rows(rows, outputs, inputs):
+    x, w, b = cuda(normal(rows, inputs)), cuda(normal(outputs, inputs, scale=0.02)), normal(outputs)
+    expected = x.double() @ w.double().t() + b.cuda().bfloat16().double()
+    assert relative_error(thin_linear(x, w, cuda(b)), expected) < 5e-3
+    with torch.no_grad():
+        assert relative_error(linear(x, w, cuda(b)), expected) < 5e-3

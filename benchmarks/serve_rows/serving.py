@@ -23,7 +23,7 @@ from nautiloid.engine.request import Request
 from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.context import Context, Output
-from nautiloid.model.costs import experts_touched, state_bytes
+from nautiloid.model.costs import state_bytes
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.weights import dtype_of
 
@@ -198,11 +198,18 @@ class Serving:
         return Steps(len(requests), times, tokens, marks[-1] - marks[0], cached, 0.0)
 
     def distinct_experts(self, rows: int) -> float | None:
-        """Experts of a layer that some row of a step chooses, under uniform routing; its expectation."""
-        for block in self.config.layers():
-            if isinstance(block, MoEConfig):
-                return experts_touched(block.n_routed_experts, block.num_experts_per_tok, rows)
-        return None
+        """Experts of a layer that some row of a step chooses: mean over layers and a few steps of the
+        routes that are forced.
+        """
+        routes = self.engine.runner.routes
+        experts = [b.n_routed_experts for b in self.config.layers() if isinstance(b, MoEConfig)]
+        if routes is None or not experts:
+            return None
+        layers_LTK = routes.layers_LTK
+        steps = min(16, layers_LTK.shape[1] // rows)
+        chosen = layers_LTK[:, : steps * rows].reshape(len(layers_LTK), steps, -1).long()
+        hit = torch.zeros(*chosen.shape[:2], experts[0], device=chosen.device)
+        return float(hit.scatter_(2, chosen, 1.0).sum(2).mean())
 
     def bytes_of(self, steps: Steps, *, ssm_dtype: str = "float32", drafts: int = 0) -> StepBytes:
         """What one of the steps had to move."""

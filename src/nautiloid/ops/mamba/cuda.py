@@ -11,7 +11,6 @@ Suffixes: T tokens, R projected rows, C convolution channels, K taps, I inner wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,27 +19,9 @@ from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.conv.cuda import conv_backward, conv_forward
 from nautiloid.ops.main_grad import give, main_grad
+from nautiloid.ops.mamba.reference import MixerSizes
 from nautiloid.ops.norm.cuda import gated_backward, gated_forward
-from nautiloid.ops.ssd.cuda import NO_LIMIT, Steps, scan_backward, scan_forward
-
-
-@dataclass(frozen=True)
-class MixerSizes:
-    """What tensors do not tell.
-
-    Args:
-        head_dim: P.
-        groups: G, of B, C and of the gated norm.
-        eps: Of the gated norm.
-        limit: Clamp of the step sizes.
-        keeps_conv: Save the convolution's output for the backward instead of forming it again.
-    """
-
-    head_dim: int
-    groups: int
-    eps: float
-    limit: tuple[float, float] = NO_LIMIT
-    keeps_conv: bool = True
+from nautiloid.ops.ssd.cuda import Steps, scan_backward, scan_forward
 
 
 def _columns(projected_TR: Tensor, inner: int, channels: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,29 @@
+import pytest
+import torch
+from tests.suites.mamba_steps import Case, check_neighbours, check_random_rounding, check_step
+
+pytestmark = pytest.mark.filterwarnings("ignore:overflow")
+
+CASES = [
+    Case(),
+    Case(heads=3, width=20, groups=1, state=24, taps=2, has_bias=False),
+    Case(limit=(0.3, 1.1)),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_one_token(case):
+    check_step(case, [4, 0, 5], torch.float32, 2e-6)
+
+
+def test_half_precision():
+    check_step(Case(), [1], torch.float16, 2e-3)
+
+
+def test_sequences_keep_to_themselves():
+    check_neighbours(torch.float32)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_random_rounding(half):
+    check_random_rounding(torch.float32, half)

@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 
 from nautiloid.core.types import DraftCounts
+from nautiloid.engine.graphs import picks
 from nautiloid.engine.request import Request
 from nautiloid.engine.runner import Runner
 from nautiloid.engine.sampler import Pick, Sampler
@@ -37,6 +38,11 @@ class Launched:
     requests: Sequence[Request]
     counts: Sequence[int]
     picks: Callable[[], Sequence[Sequence[Pick]]]
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether any request still wants its tokens."""
+        return any(request.finish_reason is None for request in self.requests)
 
     @classmethod
     def of(
@@ -83,18 +89,36 @@ class Loop:
     def advance(self) -> list[Request]:
         """Run one step; the requests that have ended."""
         with torch.inference_mode():
+            if not self.runs_ahead:
+                self.settle()
             self.scheduler.admit()
             self.scheduler.compact()
             decodes = self.scheduler.decodes()
             prefills = self.scheduler.prefills()
-            if prefills:
-                self.pending.append(self.prefill(prefills))
-                self.scheduler.keep([request for request, _ in prefills])
-            if decodes:
-                step = self.speculator.launch if self.speculator else self.decode
-                self.pending.append(step(decodes))
-            self.settle()
+            before, self.pending = self.pending, []
+            try:
+                if prefills:
+                    self.pending.append(self.prefill(prefills))
+                    self.scheduler.keep([request for request, _ in prefills])
+                if decodes:
+                    step = self.speculator.launch if self.speculator else self.decode
+                    self.pending.append(step(decodes))
+            finally:
+                for launched in before:
+                    self.take(launched)
+            if not self.runs_ahead:
+                self.settle()
+            self.pending = [launched for launched in self.pending if launched.is_awaited]
         return self.ended()
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the next step may be launched before the tokens of this one are known."""
+        return (
+            self.runner.steps is not None
+            and self.speculator is None
+            and all(request.is_free for request in self.scheduler.running.values())
+        )
 
     def ended(self) -> list[Request]:
         """Running requests that have got their last token."""
@@ -109,28 +133,34 @@ class Loop:
     def prefill(self, plan: Sequence[tuple[Request, int]]) -> Launched:
         """Run prompts and resumed requests on; those whose tokens are then all cached get one."""
         logits_BV = self.runner.prefill(plan)
-        requests = [request for request, _ in plan]
-        rows = [i for i, r in enumerate(requests) if r.num_cached == r.num_tokens]
-        if len(rows) < len(requests):
-            logits_BV, requests = logits_BV[rows], [requests[i] for i in rows]
-        return Launched.of(requests, lambda: self._pick(logits_BV, requests))
+        requests = [r for r, _ in plan if r.num_cached == r.num_tokens]
+        steps = self.runner.steps
+        if steps is None or not requests or not all(r.is_free for r in requests):
+            return Launched.of(requests, lambda: self._pick(logits_BV, requests))
+        fetched = steps.draw_prompts(logits_BV, requests)
+        return Launched.of(requests, lambda: picks(fetched, len(requests)))
 
     def decode(self, requests: Sequence[Request]) -> Launched:
         """Run the newest token of each request; each gets one."""
-        logits_BV = self.runner.decode(requests)
-        return Launched.of(requests, lambda: self._pick(logits_BV, requests))
+        steps = self.runner.steps
+        if steps is None:
+            logits_BV = self.runner.decode(requests)
+            return Launched.of(requests, lambda: self._pick(logits_BV, requests))
+        step, count = steps.launch(requests), len(requests)
+        if not all(request.is_free for request in requests):
+            return Launched.of(requests, lambda: self._pick(step.logits[:count], requests))
+        fetched = step.words.fetch()
+        return Launched.of(requests, lambda: picks(fetched, count))
 
     def _pick(self, logits_BV: torch.Tensor, requests: Sequence[Request]) -> list[tuple[Pick]]:
         return [(pick,) for pick in self.sampler.pick(logits_BV, requests)] if requests else []
 
     def take(self, launched: Launched) -> None:
         """Give every request what was picked for it, up to the token that ends it."""
-        all_picks = launched.picks()
-        for request, count, picks in zip(
-            launched.requests, launched.counts, all_picks, strict=True
-        ):
+        taken = launched.picks()
+        for request, count, given in zip(launched.requests, launched.counts, taken, strict=True):
             request.in_flight -= count
-            for pick in picks:
+            for pick in given:
                 if request.finish_reason is not None:  # ended while its next token was on its way
                     break
                 self._give(request, pick)

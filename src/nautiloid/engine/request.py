@@ -80,6 +80,21 @@ class Request:
         """Tokens whose state the cache must be able to hold; the last one is never fed back."""
         return len(self.prompt_ids) + self.max_tokens - 1
 
+    @property
+    def newest(self) -> int:
+        """The newest token that the host knows."""
+        return self.ids[-1] if self.ids else self.prompt_ids[-1]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the device can draw its tokens alone, one after another."""
+        return not (
+            self.needs_host_ids
+            or self.is_shaped
+            or self.params.logprobs
+            or self.params.raw_logprobs
+        )
+
     def uncached(self, count: int) -> Sequence[int]:
         """The next `count` tokens to run through the model."""
         start, prompt = self.num_cached, len(self.prompt_ids)

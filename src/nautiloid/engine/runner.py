@@ -5,6 +5,7 @@ Suffixes: T tokens of all pieces, S pieces, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor
 
 from nautiloid.engine.cache import CachePool
+from nautiloid.engine.graphs import Steps
 from nautiloid.engine.program import Programs
 from nautiloid.engine.request import Request
+from nautiloid.engine.routes import UniformRoutes
 from nautiloid.model.context import Context
 from nautiloid.model.decoder import Decoder
 from nautiloid.ops.head import logprobs
+from nautiloid.ops.packing import to_device
 
 
 class Follower(Protocol):
@@ -33,18 +37,29 @@ class Runner:
     """One packed forward over several requests.
 
     Attributes:
+        steps: Decoding steps that need not wait for the host; None where they do not pay.
         follower: Is given what prompts leave; None when nobody needs it.
     """
 
-    def __init__(self, model: Decoder, pool: CachePool, device: torch.device):
+    def __init__(
+        self,
+        model: Decoder,
+        pool: CachePool,
+        device: torch.device,
+        routes: UniformRoutes | None = None,
+    ):
         self.model = model
         self.pool = pool
         self.device = device
+        self.routes = routes
         self.programs = Programs(model, pool.store)
+        if routes is not None:
+            self.programs.obstacle = "forced experts"
+        self.steps = Steps(model, pool.store, routes) if device.type == "cuda" else None
         self.follower: Follower | None = None
 
     def prefill(self, plan: Sequence[tuple[Request, int]]) -> Tensor:
-        """Run the next tokens of each request; logits [S, V] after the last one of each."""
+        """Run the next tokens of each request; logits [S, V] of those whose tokens are all cached."""
         requests = [request for request, _ in plan]
         lengths = [count for _, count in plan]
         tokens: list[int] = []
@@ -55,7 +70,12 @@ class Runner:
         hidden_TD = self._hidden(requests, lengths, tokens, positions)
         if self.follower is not None:
             self.follower.prefilled(requests, lengths, hidden_TD)
-        last_S = torch.tensor(lengths, device=self.device).cumsum(0) - 1
+        ends = list(itertools.accumulate(lengths))
+        # nothing is drawn for a request whose tokens are not all cached
+        rows = [i for i, r in enumerate(requests) if r.num_cached == r.num_tokens]
+        if not rows:
+            return hidden_TD.new_empty(0, self.model.config.vocab_size)
+        last_S = to_device([ends[i] - 1 for i in rows], self.device, torch.long)
         return self.model.logits(hidden_TD[last_S])
 
     def decode(self, requests: Sequence[Request]) -> Tensor:
@@ -95,10 +115,13 @@ class Runner:
         view = self.pool.store.view(slots, pages, past)
         context = Context(
             lengths=tuple(lengths),
-            positions_T=torch.tensor(positions, device=self.device),
+            positions_T=to_device(positions, self.device, torch.long),
             state=view,
+            replay=self.routes.run(len(tokens)) if self.routes else None,
         )
-        output = self.model.hidden(torch.tensor(tokens, device=self.device), context)
+        if view.seed is not None:
+            view.seed.add_(1)
+        output = self.model.hidden(to_device(tokens, self.device, torch.long), context)
         for request, length in zip(requests, lengths, strict=True):
             request.num_cached += length
         return output.hidden_TD

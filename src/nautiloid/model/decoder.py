@@ -225,10 +225,17 @@ class Decoder(nn.Module):
             aux = Aux(balance, tuple(ctx.counts))
         return Output(hidden, mtp, tuple(ctx.routes), aux)
 
-    def logits(self, hidden_XD: Tensor) -> Tensor:
-        """Head output in float32 (float64 for a float64 model)."""
+    def logits(self, hidden_XD: Tensor, out: Tensor | None = None) -> Tensor:
+        """Head output in float32 (float64 for a float64 model).
+
+        Args:
+            out: float32 room for rows [B, V] of a 16-bit model on a GPU, which keeps the products in
+                float32 where no gradient is asked for.
+        """
         head = self.lm_head
         x = hidden_XD if head is None else head.input_operand(hidden_XD)
+        if x.is_cuda and x.dtype.itemsize == 2 and x.dim() == 2 and not torch.is_grad_enabled():
+            return torch.mm(x, self.head_weight.t(), out_dtype=torch.float32, out=out)
         logits = linear(x, self.head_weight)
         return logits.to(norm.wide(logits.dtype))
 

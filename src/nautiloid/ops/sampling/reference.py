@@ -1,7 +1,7 @@
 """Drawing tokens from logits: temperature, top-k, top-p, min-p.
 
-Suffixes: B requests, V vocabulary. The order of the filters is that of vLLM and transformers:
-temperature, top-k, top-p, then min-p, each on the renormalised rest.
+Suffixes: B requests, V vocabulary. The order of the filters is that of vLLM: temperature, min-p,
+top-k, top-p, each on the renormalised rest.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ def filter_logits(
     )
     best_B = logits_BV.argmax(-1)
     size = logits_BV.shape[1]
+    if bool((min_p_B > 0).any()):
+        floor = scaled.amax(-1, keepdim=True) + min_p_B.log()[:, None]
+        scaled = scaled.masked_fill(scaled < floor, -torch.inf)
     if bool((top_k_B > 0).any()) or bool((top_p_B < 1).any()):
         ordered, index = scaled.sort(-1, descending=True)
         rank = torch.arange(size, device=scaled.device)
@@ -35,9 +38,6 @@ def filter_logits(
         drop |= (probs.cumsum(-1) - probs) >= top_p_B[:, None]
         drop[:, 0] = False
         scaled = scaled.masked_fill(torch.zeros_like(drop).scatter_(1, index, drop), -torch.inf)
-    if bool((min_p_B > 0).any()):
-        floor = scaled.amax(-1, keepdim=True) + min_p_B.log()[:, None]
-        scaled = scaled.masked_fill(scaled < floor, -torch.inf)
     if bool(greedy_B.any()):
         only = torch.full_like(scaled, -torch.inf).scatter_(1, best_B[:, None], 0.0)
         scaled = torch.where(greedy_B[:, None], only, scaled)

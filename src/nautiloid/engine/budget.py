@@ -95,23 +95,25 @@ def fit(
     memory_bytes: int | None,
     reserved_bytes: int = 0,
     has_prefixes: bool = False,
+    snapshots: int | None = None,
 ) -> Budget:
-    """Fill the cap: places for the batch first, then an eighth for snapshots, pages with the rest.
+    """Fill the cap: places for the batch first, then snapshots, pages with the rest.
 
     Args:
         memory_bytes: The cap; None makes room for `max_batch` sequences of usual length.
         has_prefixes: Whether states and pages of ended requests are kept.
+        snapshots: How many states are kept; None is an eighth of the room, at most two a place.
 
     Raises:
         InputError: Not even one sequence fits under the cap.
     """
     slot, page, longest = sizes.slot_bytes, sizes.page_bytes, sizes.longest
-    wanted = 2 * max_batch if has_prefixes and slot else 0
+    wanted = (snapshots or 2 * max_batch) if has_prefixes and slot else 0
 
-    def budget(slots: int, snapshots: int, pages: int) -> Budget:
+    def budget(slots: int, kept: int, pages: int) -> Budget:
         return Budget(
             num_slots=slots,
-            num_snapshots=snapshots,
+            num_snapshots=kept,
             num_pages=pages,
             slot_bytes=slot,
             page_bytes=page,
@@ -122,22 +124,24 @@ def fit(
     if memory_bytes is None:
         usual = min(longest, USUAL_CONTEXT_TOKENS // page_tokens)
         return budget(max_batch, wanted, max_batch * usual)
-    least = budget(1, min(wanted, 1), min(longest, 1))
+    least = budget(1, wanted if snapshots else min(wanted, 1), min(longest, 1))
     if least.nbytes > memory_bytes:
         raise InputError("memory_bytes", memory_bytes, f"use at least {least.nbytes}")
     room = memory_bytes - budget(0, 0, 0).nbytes
     each = slot + page + sizes.table_bytes
-    shared = slot if wanted else 0
+    shared = least.num_snapshots * slot
     slots = max_batch if not each else min(max_batch, (room - shared) // each)
     room -= slots * each
-    snapshots = min(wanted, max(1, room // SNAPSHOT_SHARE // slot)) if wanted else 0
-    room -= snapshots * slot
+    kept = least.num_snapshots
+    if wanted and not snapshots:
+        kept = min(wanted, max(1, room // SNAPSHOT_SHARE // slot))
+    room -= kept * slot
     pages = 0
     if page:
         # beyond this nothing could ever use them
-        most = (slots + (max(snapshots, max_batch) if has_prefixes else 0)) * longest
+        most = (slots + (max(kept, max_batch) if has_prefixes else 0)) * longest
         pages = min(slots + room // page, most)
-    return budget(slots, snapshots, pages)
+    return budget(slots, kept, pages)
 
 
 def cap_of(free_bytes: int, activation_bytes: int) -> int:

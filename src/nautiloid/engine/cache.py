@@ -50,6 +50,7 @@ class CachePool:
         ssm_dtype: Of SSM states; None is what the model names.
         reserved_bytes: Part of the cap that is left to others.
         has_prefixes: Whether to make room for snapshots of slots and for pages that outlive requests.
+        snapshots: How many; None takes an eighth of the room beside running sequences.
         extra: States beside those of the model, by layer key and name.
 
     Raises:
@@ -69,6 +70,7 @@ class CachePool:
         ssm_dtype: torch.dtype | None = None,
         reserved_bytes: int = 0,
         has_prefixes: bool = False,
+        snapshots: int | None = None,
         extra: Mapping[str, Mapping[str, StateSpec]] | None = None,
     ):
         if not any(layer.startswith("mtp") for layer in extra or ()):
@@ -84,6 +86,7 @@ class CachePool:
             memory_bytes=memory_bytes,
             reserved_bytes=reserved_bytes,
             has_prefixes=has_prefixes,
+            snapshots=snapshots,
         )
         self.budget, self.memory_bytes, self.page_tokens = budget, memory_bytes, page_tokens
         self.num_slots, self.num_pages = budget.num_slots, budget.num_pages

@@ -51,6 +51,7 @@ class Engine:
         ssm_dtype: Of SSM states; None is what the model names.
         prefill_tokens: Most tokens of a step; longer prompts go in pieces between decodes.
         prefix_cache: Whether prompts may start from states that earlier requests left.
+        snapshots: States of prefixes kept at a time; None takes an eighth of the room.
         preemption: What happens to a request that gives way when memory runs out: `recompute` its
             states later, or `swap` them to host memory.
         max_waiting: Most requests in line before `submit` and `stream` refuse more; None is no limit.
@@ -79,6 +80,7 @@ class Engine:
         ssm_dtype: torch.dtype | str | None = None,
         prefill_tokens: int | None = None,
         prefix_cache: bool = False,
+        snapshots: int | None = None,
         preemption: Preemption = "recompute",
         max_waiting: int | None = None,
         page_tokens: int = 64,
@@ -88,6 +90,10 @@ class Engine:
             raise InputError("routing", routing, "use None or uniform")
         if max_batch < 1:
             raise InputError("max_batch", max_batch, "use at least 1")
+        if snapshots is not None and (snapshots < 1 or not prefix_cache):
+            raise InputError("snapshots", snapshots, "use at least 1, with prefix_cache")
+        if page_tokens < 1:
+            raise InputError("page_tokens", page_tokens, "use at least 1")
         if isinstance(path_or_model, Decoder):
             self.model = path_or_model
         else:
@@ -129,6 +135,7 @@ class Engine:
             kv_dtype=state_dtype("kv_dtype", kv_dtype),
             ssm_dtype=state_dtype("ssm_dtype", ssm_dtype),
             has_prefixes=prefix_cache,
+            snapshots=snapshots,
             extra=draft_specs(self.config, speculation) if speculation else None,
         )
         self.scheduler = Scheduler(self.pool, prefill_tokens=prefill_tokens, preemption=preemption)
@@ -486,6 +493,7 @@ class Engine:
                         text=piece,
                         reasoning=reasoning,
                         content=content,
+                        reasoning_tokens=request.span.num_tokens if request.span else 0,
                         completion=completion,
                     )
                     sent = len(request.ids)

@@ -15,6 +15,8 @@ from nautiloid.engine.sharing import MISS, Sharing
 from nautiloid.engine.swap import Swapped, swap_in, swap_out
 
 Preemption = Literal["recompute", "swap"]
+# waiting requests whose prefixes are looked up before their turn
+FORESEEN = 8
 
 
 class Scheduler:
@@ -95,6 +97,10 @@ class Scheduler:
             backlog += self._missing(request)
         for request in reversed(held):
             self.waiting.unpop(request)
+        if self.sharing is not None and self.sharing.leaders:
+            # those next in line may want the prefills that run now to be cut for them
+            for request in itertools.islice(self.waiting, FORESEEN):
+                self._look(request)
 
     def compact(self) -> None:
         """Keep the running requests in the first slots, so that a CPU reads a batch in place."""

@@ -30,6 +30,8 @@ def engine_of(model, *, pages, max_batch=3, snapshots=4, **options):
     """An engine with so many pages that can be handed out."""
     config = model.config
     memory = None
+    if options.get("prefix_cache"):
+        options["snapshots"] = snapshots
     if "*" in config.pattern:
         slot = slot_bytes(config)
         rows = max_batch + 1 + (snapshots if options.get("prefix_cache") else 0)

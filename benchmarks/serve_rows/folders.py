@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
 import torch
@@ -44,13 +44,14 @@ def write_random(folder: Path, config: ModelConfig) -> int:
         kind: torch.empty(RANDOM).normal_(0, std, generator=generator).to(dtype_of(config.dtype))
         for kind, std in (("normal", 0.02), ("residual", 0.006))
     }
-    weight_map: dict[str, str] = {}
-    total = 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        for i, shard in enumerate(shards, 1):
-            name = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-            total += _write_shard(folder / name, config, shard, random, pool)
-            weight_map |= {stored.name: name for stored in shard}
+    names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    with ThreadPoolExecutor(THREADS) as pool:  # writers of one file would wait for each other
+        sizes = pool.map(
+            lambda item: _write_shard(folder / item[0], config, item[1], random),
+            zip(names, shards, strict=True),
+        )
+        total = sum(sizes)
+    weight_map = {s.name: name for name, shard in zip(names, shards, strict=True) for s in shard}
     write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
     return total
 
@@ -64,11 +65,7 @@ def _bytes(config: ModelConfig, stored: Stored) -> int:
 
 
 def _write_shard(
-    file: Path,
-    config: ModelConfig,
-    shard: list[Stored],
-    random: dict[str, Tensor],
-    pool: ThreadPoolExecutor,
+    file: Path, config: ModelConfig, shard: list[Stored], random: dict[str, Tensor]
 ) -> int:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
@@ -84,38 +81,25 @@ def _write_shard(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     specs = config.tensors()
-    with file.open("wb") as handle:
+    with file.open("wb", buffering=0) as handle:
         handle.write(len(text).to_bytes(8, "little") + text)
-        handle.flush()
-        number = handle.fileno()
-
-        def write(item: tuple[int, int, Stored]) -> None:
-            place, at, stored = item
+        for place, stored in enumerate(shard):
             init = specs[stored.parts[0].name].init
             count = math.prod(stored.shape)
-            if init in random:
-                numbers = random[init]
-                for done in range(0, count, RANDOM // 2):
-                    part = min(RANDOM // 2, count - done)
-                    first = (place * 7919 * 4096) % (RANDOM // 2)
-                    _write(
-                        number, numbers[first : first + part], at + done * numbers.element_size()
-                    )
-            else:
+            if init not in random:
                 tensor = torch.empty(count)
                 fill_tensor(tensor, init)
-                _write(number, tensor.to(_dtype(config, stored)), at)
-
-        at, items = 8 + len(text), list[tuple[int, int, Stored]]()
-        for place, stored in enumerate(shard):
-            items.append((place, at, stored))
-            at += _bytes(config, stored)
-        list(pool.map(write, items))
+                _write(handle, tensor.to(_dtype(config, stored)))
+                continue
+            first = (place * 7919 * 4096) % (RANDOM // 2)
+            for done in range(0, count, RANDOM // 2):
+                part = min(RANDOM // 2, count - done)
+                _write(handle, random[init][first : first + part])
     return start
 
 
-def _write(file: int, values: Tensor, at: int) -> None:
+def _write(handle: FileIO, values: Tensor) -> None:
     data = values.contiguous().view(torch.uint8).numpy().data
     done = 0
     while done < len(data):
-        done += os.pwrite(file, data[done:], at + done)
+        done += handle.write(data[done:])

@@ -32,6 +32,12 @@ def test_full_size():
     ssd.check(NANO, torch.bfloat16, "cuda", 6e-3)
 
 
+def test_a_single_chunk():
+    """Counts of one, which the compiler would take for constants."""
+    case = ssd.Case((5,), H=16, P=64, G=2, N=128, is_raw=True, has_initial=False)
+    ssd.check(case, torch.bfloat16, "cuda", 8e-3)
+
+
 def test_runs_agree_bit_for_bit():
     first, second = (ssd.run(NANO, torch.bfloat16, "cuda") for _ in range(2))
     for a, b in zip(first, second, strict=True):

@@ -265,7 +265,8 @@ def _input_gradient(
             tl.store(through_sums + h, power(last) * through)
 
 
-@triton.jit
+# a count of 1 would become a constant, which has no type to widen
+@triton.jit(do_not_specialize=["num_chunks"])
 def chunk_gradients(
     x,
     B,
@@ -338,7 +339,8 @@ def chunk_gradients(
         )  # fmt: skip
 
 
-@triton.jit
+# a count of 1 would become a constant, which has no type to widen
+@triton.jit(do_not_specialize=["num_chunks"])
 def step_gradients(
     sums,
     scalars,

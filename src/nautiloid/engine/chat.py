@@ -5,25 +5,31 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
 
-from nautiloid.core.config import to_json
+from nautiloid.core.config import from_json, to_json
 from nautiloid.core.errors import InputError
-from nautiloid.core.files import write_json
-from nautiloid.core.types import Message, SamplingParams
+from nautiloid.core.files import read_json, write_json
+from nautiloid.core.types import Completion, Message, SamplingParams
 from nautiloid.engine.engine import Engine
+from nautiloid.engine.request import Delta
 
 HELP = """\
 /think on|off   think before answering, or not
+/think show     show the last thoughts and those to come; /think fold folds them again
 /budget N       close the thinking after N tokens; /budget off lifts the limit
+/effort LEVEL   ask for less thinking; /effort off for the usual
 /system TEXT    set the system message; without TEXT it goes away
 /reset          forget the conversation
 /save FILE      write the conversation as JSON
+/load FILE      go on with a saved conversation
 /help           this text
 /quit           leave"""
 
@@ -37,12 +43,14 @@ class Chat:
         console: Where everything is shown.
         params: Sampling; the budget in it is what `/budget` changes.
         thinking: Whether answers start with reasoning.
+        is_folded: Whether reasoning is summed up in one line.
     """
 
     engine: Engine
     console: Console
     params: SamplingParams
     thinking: bool = True
+    is_folded: bool = True
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
@@ -69,33 +77,20 @@ class Chat:
     def _answer(self, text: str) -> None:
         asked = Message("user", text)
         stream = self.engine.stream([*self.messages, asked], self.params, thinking=self.thinking)
-        thought = ""
-        completion = None
+        started = time.monotonic()
         try:
-            for delta in stream:
-                if delta.reasoning:
-                    thought = delta.reasoning
-                    self.console.print(Text(delta.reasoning, style="dim"), end="", soft_wrap=True)
-                if delta.content:
-                    if thought:  # one empty line between the two
-                        self.console.print(end="\n" if thought.endswith("\n") else "\n\n")
-                        thought = ""
-                    self.console.print(Text(delta.content), end="", soft_wrap=True)
-                completion = delta.completion
+            completion = self._show(stream)
         except KeyboardInterrupt:
             stream.close()
-            self.console.print(Text("\n(stopped; this turn is forgotten)", style="dim"))
+            self._note("\n(stopped; this turn is forgotten)")
             return
+        seconds = time.monotonic() - started
         self.console.print()
-        assert completion is not None
-        if completion.finish_reason in ("length", "error"):
-            why = (
-                "token limit reached"
-                if completion.finish_reason == "length"
-                else "the model failed"
-            )
-            self.console.print(Text(f"({why})", style="dim"))
-        if completion.finish_reason != "error":
+        if completion.finish_reason == "length":
+            self._note("(token limit reached)")
+        if completion.finish_reason == "error":
+            self._note("(the model failed)")
+        else:
             answer = Message(
                 "assistant",
                 completion.content,
@@ -103,6 +98,31 @@ class Chat:
                 tool_calls=completion.tool_calls,
             )
             self.turns += [asked, answer]
+        count, thought = len(completion.ids), completion.reasoning_tokens
+        shares = f"{count} tokens" + (f" ({thought} of thinking)" if thought else "")
+        rate = count / max(seconds, 1e-9)
+        self._note(f"{len(completion.prompt_ids)} tokens read, {shares}, {rate:.1f} tok/s")
+
+    def _show(self, stream: Iterable[Delta]) -> Completion:
+        """Print an answer as it comes; the whole of it."""
+        thoughts = _Thoughts(self.console, self.is_folded)
+        completion: Completion | None = None
+        try:
+            for delta in stream:
+                if delta.reasoning:
+                    thoughts.add(delta.reasoning)
+                thoughts.count(delta.reasoning_tokens)
+                if delta.content:
+                    thoughts.end()
+                    self.console.print(Text(delta.content), end="", soft_wrap=True)
+                completion = delta.completion
+        finally:
+            thoughts.end()
+        assert completion is not None
+        return completion
+
+    def _note(self, text: str) -> None:
+        self.console.print(Text(text, style="dim"))
 
     def _command(self, line: str) -> bool:
         name, _, rest = line[1:].partition(" ")
@@ -111,19 +131,27 @@ class Chat:
         commands: dict[str, Callable[[str], str]] = {
             "think": self._think,
             "budget": self._budget,
+            "effort": self._effort,
             "system": self._system,
             "reset": self._reset,
             "save": self._save,
+            "load": self._load,
             "help": lambda _: HELP,
         }
         if name not in commands:
             raise InputError(f"/{name}", None, "no such command; /help lists them")
-        self.console.print(Text(commands[name](rest.strip()), style="dim"))
+        self._note(commands[name](rest.strip()))
         return True
 
     def _think(self, rest: str) -> str:
+        if rest in ("show", "fold"):
+            self.is_folded = rest == "fold"
+            last = next((m for m in reversed(self.turns) if m.role == "assistant"), None)
+            if self.is_folded or last is None:
+                return f"thoughts are {'folded' if self.is_folded else 'shown'} from now on"
+            return last.reasoning or "there were no thoughts; those to come are shown"
         if rest not in ("on", "off"):
-            raise InputError("/think", rest or None, "use on or off")
+            raise InputError("/think", rest or None, "use on, off, show or fold")
         self.thinking = rest == "on"
         return f"thinking {rest}"
 
@@ -135,6 +163,17 @@ class Chat:
             raise InputError("/budget", rest, "use a number of tokens, or off")
         self.params = replace(self.params, thinking_budget_tokens=int(rest))
         return f"thinking budget {int(rest)} tokens"
+
+    def _effort(self, rest: str) -> str:
+        efforts = self.engine.renderer.efforts if self.engine.renderer else {}
+        if rest in ("", "off"):
+            self.params = replace(self.params, thinking_effort=None)
+            return "the usual effort"
+        if rest not in efforts:
+            known = f"use {', '.join(efforts)} or off" if efforts else "this model has no levels"
+            raise InputError("/effort", rest, known)
+        self.params = replace(self.params, thinking_effort=rest)
+        return f"{rest} effort"
 
     def _system(self, rest: str) -> str:
         self.system = rest or None
@@ -152,6 +191,60 @@ class Chat:
             raise InputError("/save", rest, "is a folder; name a file")
         write_json(path, {"messages": [to_json(message) for message in self.messages]})
         return f"saved {len(self.messages)} messages to {path}"
+
+    def _load(self, rest: str) -> str:
+        if not rest:
+            raise InputError("/load", None, "name a file")
+        saved = read_json(Path(rest).expanduser())
+        messages = saved.get("messages") if isinstance(saved, dict) else None
+        loaded = list(from_json(tuple[Message, ...], messages or [], "messages"))
+        if not loaded:
+            raise InputError("/load", rest, "holds no conversation; name a file made by /save")
+        self.system = loaded.pop(0).text if loaded[0].role == "system" else None
+        self.turns = loaded
+        return f"loaded {len(self.messages)} messages"
+
+
+class _Thoughts:
+    """Reasoning on its way to the screen: in full, or counted in one line that then stands for it.
+
+    Where the output is no terminal, only the final line is written.
+    """
+
+    def __init__(self, console: Console, is_folded: bool):
+        self.console, self.is_folded = console, is_folded
+        self.tokens = 0
+        self.last = ""
+        self.is_open = False
+        self.status: Status | None = None
+
+    def add(self, text: str) -> None:
+        """Show more of it."""
+        self.is_open, self.last = True, text
+        if not self.is_folded:
+            self.console.print(Text(text, style="dim"), end="", soft_wrap=True)
+        elif self.status is None and self.console.is_terminal:
+            self.status = self.console.status(Text("thinking", style="dim"))
+            self.status.start()
+
+    def count(self, tokens: int) -> None:
+        """So many they are by now."""
+        self.tokens = tokens
+        if self.status is not None:
+            self.status.update(Text(f"thinking, {self.tokens} tokens", style="dim"))
+
+    def end(self) -> None:
+        """The answer begins, or there is none."""
+        if self.status is not None:
+            self.status.stop()
+            self.status = None
+        if self.is_open:
+            self.is_open = False
+            if self.is_folded:
+                summary = f"thought for {self.tokens} tokens (/think show unfolds)"
+                self.console.print(Text(summary, style="dim"))
+            else:  # one empty line between the two
+                self.console.print(end="\n" if self.last.endswith("\n") else "\n\n")
 
 
 def chat(

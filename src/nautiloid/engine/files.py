@@ -22,8 +22,8 @@ from nautiloid.core.types import Completion
 from nautiloid.data.files import decode
 from nautiloid.data.records import read_messages
 from nautiloid.engine.engine import Engine
-from nautiloid.engine.prompt import Prompt
 from nautiloid.engine.lines import begin, lines_of, settings_of, survey
+from nautiloid.engine.prompt import Prompt
 
 MOST_LINE_BYTES = 16_000_000
 FIELDS = ("id", "prompt", "messages", "tools", "thinking", "params")

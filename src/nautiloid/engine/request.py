@@ -149,7 +149,8 @@ class Request:
 class Delta:
     """A piece of a streamed completion; the pieces of each field joined give the whole.
 
-    `completion` is the whole, parsed, and comes with the last piece.
+    `completion` is the whole, parsed, and comes with the last piece; `reasoning_tokens` counts the
+    thinking so far.
     """
 
     ids: tuple[int, ...]
@@ -157,4 +158,5 @@ class Delta:
     text: str
     reasoning: str
     content: str
+    reasoning_tokens: int = 0
     completion: Completion | None = None

@@ -54,23 +54,70 @@ def test_commands_change_the_settings(session, tmp_path):
     assert not session.read("/quit")
 
 
-def test_reasoning_and_content_are_shown(session):
+def test_reasoning_is_folded_or_shown_before_the_content(session):
     session.params = SamplingParams(temperature=0, max_tokens=30, thinking_budget_tokens=3)
     session.read("What is 1 + 2?")
-    turn = session.turns[-1]
-    text = said(session)
+    turn, text = session.turns[-1], said(session)
     assert turn.reasoning
     assert turn.content
-    assert text.find(turn.reasoning[:2]) < text.find(turn.content[:2])
+    folded, *rest = text.splitlines()
+    assert folded == "thought for 4 tokens (/think show unfolds)"
+    assert turn.content.splitlines()[0] in rest[0]
+    assert "30 tokens (4 of thinking), " in rest[-1]
+    assert rest[-1].endswith(" tok/s")
+    session.read("/think show")
+    assert said(session) == f"{turn.reasoning}\n"
     session.read("And 3?")
     assert len(session.turns) == 4
+    text = said(session)
+    assert "thought for" not in text
+    assert text.find(session.turns[-1].reasoning[:4]) < text.find(session.turns[-1].content[:4])
+    session.read("/think fold")
+    assert said(session) == "thoughts are folded from now on\n"
+
+
+def test_a_terminal_counts_thoughts_while_they_come(model, tokenizer):
+    engine = Engine(model, tokenizer=tokenizer, max_batch=1)
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    params = SamplingParams(temperature=0, max_tokens=40, thinking_budget_tokens=20)
+    Chat(engine, console, params).read("What is 1 + 2?")
+    shown = console.file.getvalue()
+    assert "thinking" in shown
+    assert "thought for 22 tokens" in shown
+
+
+def test_effort_goes_into_the_prompt(session):
+    session.read("/effort low")
+    assert session.params.thinking_effort == "low"
+    session.read("/effort huge")
+    assert "/effort: huge: use low or off" in said(session)
+    session.read("hello")
+    session.read("/effort off")
+    assert session.params.thinking_effort is None
+
+
+def test_a_saved_conversation_goes_on(session, model, tokenizer, tmp_path):
+    session.params = SamplingParams(temperature=0, max_tokens=20, thinking_budget_tokens=3)
+    for line in ("/system Be brief.", "hello", f"/save {tmp_path / 'talk.json'}"):
+        session.read(line)
+    other = Chat(session.engine, session.console, session.params)
+    other.read(f"/load {tmp_path / 'talk.json'}")
+    assert "loaded 3 messages" in said(session)
+    assert other.messages == session.messages
+    for name, text in (("broken", "{"), ("other", '{"rows": 1}'), ("wrong", '{"messages": [1]}')):
+        (tmp_path / name).write_text(text)
+        other.read(f"/load {tmp_path / name}")
+    other.read(f"/load {tmp_path / 'nothing'}")
+    assert said(session).count("\n") == 4
+    assert other.messages == session.messages
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("/fly", "/fly: no such command"),
-        ("/think maybe", "/think: maybe"),
+        ("/think maybe", "/think: maybe: use on, off, show or fold"),
+        ("/load", "/load: name a file"),
         ("/budget -1", "/budget: -1"),
     ],
 )

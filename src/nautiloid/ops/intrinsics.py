@@ -292,3 +292,72 @@ def dot_block(typingctx, weight, stride, x0, x1, x2, x3, count, out, across, row
     return types.void(
         weight, stride, x0, x1, x2, x3, count, out, across, rows, columns
     ), build  # fmt: skip
+
+
+@intrinsic
+def scan_block(typingctx, state, x, b, c, stride, steps, heads, y, across, count):
+    """Advance 16 by 16 numbers of a Mamba state by `count` tokens, and add their part of the outputs.
+
+    `state[n, :16] = decay state[n, :16] + dt x[:16] b[n]`, then `y[:16] += c[n] state[n, :16]`, with
+    the state in registers from the first token to the last.
+
+    Args:
+        state: Address of [16, 16], n by p.
+        x: Address of the 16 inputs of the first token; b and c likewise.
+        stride: float32 numbers from one token's x, b and c to the next's.
+        steps: Address of dt of the first token; its decay lies `heads` numbers behind.
+        heads: Half the numbers from one token's dt to the next's.
+        y: Address of the 16 outputs of the first token.
+        across: float32 numbers from one token's outputs to the next's.
+        count: Tokens.
+    """
+    single, vector = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
+
+    def build(context, builder, signature, args):
+        home, x, b, c, stride, steps, heads, y, across, count = args
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32"
+        )
+
+        def load(address, kind):
+            value = builder.load(builder.inttoptr(address, kind.as_pointer()))
+            value.align = 4
+            return value
+
+        def store(value, address):
+            builder.store(value, builder.inttoptr(address, vector.as_pointer())).align = 4
+
+        def every(address):
+            """A number in all lanes."""
+            undefined = ir.Constant(vector, ir.Undefined)
+            first = builder.insert_element(undefined, load(address, single), _INT32(0))
+            return builder.shuffle_vector(
+                first, undefined, ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
+            )
+
+        rows = [cgutils.alloca_once(builder, vector) for _ in range(LANES)]
+        for n, row in enumerate(rows):
+            builder.store(load(builder.add(home, _INT64(4 * LANES * n)), vector), row)
+        with cgutils.for_range(builder, count) as loop:
+            token = builder.mul(builder.mul(loop.index, stride), _INT64(4))
+            at = builder.add(steps, builder.mul(builder.mul(loop.index, heads), _INT64(8)))
+            decay = every(builder.add(at, builder.mul(heads, _INT64(4))))
+            step = builder.fmul(every(at), load(builder.add(x, token), vector))
+            target = builder.add(y, builder.mul(builder.mul(loop.index, across), _INT64(4)))
+            # four sums, so that none waits for the one before it
+            zero = ir.Constant(vector, [0.0] * LANES)
+            sums = [load(target, vector), zero, zero, zero]
+            b_at, c_at = builder.add(b, token), builder.add(c, token)
+            for n, row in enumerate(rows):
+                offset = _INT64(4 * n)
+                new = builder.fmul(step, every(builder.add(b_at, offset)))
+                h = builder.call(fma, [builder.load(row), decay, new])
+                builder.store(h, row)
+                sums[n % 4] = builder.call(fma, [h, every(builder.add(c_at, offset)), sums[n % 4]])
+            total = builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
+            store(total, target)
+        for n, row in enumerate(rows):
+            store(builder.load(row), builder.add(home, _INT64(4 * LANES * n)))
+        return context.get_dummy_value()
+
+    return types.void(state, x, b, c, stride, steps, heads, y, across, count), build

@@ -41,8 +41,12 @@ __all__ = [
     "router",
 ]
 
-# tokens up to which the compiled kernels run
+# tokens up to which a GPU is bound by reading the weights
 FEW_TOKENS = 64
+# tokens up to which the compiled router runs
+ROUTED_TOKENS = 512
+# mean rows an expert up to which the compiled experts beat one product each
+SOME_ROWS = 64
 # mean rows an expert up to which a GPU is bound by reading the weights
 FEW_ROWS = 32
 
@@ -112,7 +116,7 @@ def router(
 
     `is_few` takes the kernels for few tokens, whose sums run in another order.
     """
-    is_plain = replay_TK is None and topk_group >= n_group and x_TD.shape[0] <= FEW_TOKENS
+    is_plain = replay_TK is None and topk_group >= n_group and x_TD.shape[0] <= ROUTED_TOKENS
     if is_plain and compiled.fits(x_TD, weight_ED, bias_E) and compiled.is_wanted(backend):
         from nautiloid.ops.moe import jit
 
@@ -146,7 +150,7 @@ def _experts(
     activation: Activation = "relu2",
 ) -> Tensor:
     args = (x_TL, experts_TK, weights_TK, up, down, gate, activation)
-    is_few = x_TL.shape[0] <= FEW_TOKENS and experts_TK.is_contiguous()
+    is_few = experts_TK.numel() <= SOME_ROWS * up.shape[0] and experts_TK.is_contiguous()
     if is_few and compiled.fits(x_TL, weights_TK, up, down, gate):
         from nautiloid.ops.moe import jit
 

@@ -1,4 +1,4 @@
-"""Routing and routed experts of a few tokens on a CPU, each in one parallel region.
+"""Routing and routed experts of some tokens on a CPU, each in one parallel region.
 
 The experts are bound by reading the weights of the chosen ones; every touched weight is read once.
 
@@ -29,11 +29,11 @@ from nautiloid.ops.intrinsics import (
     team,
     thread,
 )
-from nautiloid.ops.moe import FEW_TOKENS
+from nautiloid.ops.moe import ROUTED_TOKENS
 from nautiloid.ops.moe.reference import Activation, Routing, Score
 from nautiloid.ops.products import rows_product
 
-_ROWS = array("q", range(FEW_TOKENS))
+_ROWS = array("q", range(ROUTED_TOKENS))
 # rows of an expert matrix that a thread takes at a time
 BLOCK = 32
 

@@ -21,6 +21,11 @@ def test_mixer_step(dtype):
     mamba_steps.check_step(Case(heads=10, width=80, groups=2, limit=(0.1, 1.0)), [2], dtype, bound)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_drafts(dtype):
+    mamba_steps.check_verify(NANO, dtype, 3e-2 if dtype == torch.bfloat16 else 2e-5)
+
+
 def test_mixer_sequences_keep_to_themselves():
     mamba_steps.check_neighbours(torch.bfloat16)
 

@@ -139,3 +139,44 @@ def check_random_rounding(dtype: torch.dtype, half: torch.dtype) -> None:
     assert float(off) < 0.02, float(off)
     assert bool(((nearest - exact).abs() <= spacing * 1.001).all())
     assert not torch.equal(rounded[0], rounded[1])
+
+
+def check_verify(case: Case, dtype: torch.dtype, bound: float, *, new: int = 3) -> None:
+    """Two checks of drafts and a commit: outputs, states and pending tokens, also as plain steps."""
+    weights = _seen(case.weights(), dtype)
+    conv, ssm, pending = case.states(waiting=new)
+    conv, pending = conv.to(DEVICE, dtype), pending.to(DEVICE, dtype)
+    ssm = ssm.to(DEVICE, torch.float32)
+    exact = [conv.double(), ssm.double(), pending.double()]
+    plain = [conv.double(), ssm.double()]
+    before = ssm.clone()
+    slots = [4, 0, 5, 1]
+    where = torch.tensor(slots, device=DEVICE, dtype=torch.int32)
+    # a fresh start, then all, some or none of the drafts count
+    accepted = [[0, 0, 0, 0], [1, new, 2, 0], [new, 1, 0, 2]]
+    last: Tensor | None = None
+    for turn, counts in enumerate(accepted):
+        count = torch.tensor(counts, device=DEVICE, dtype=torch.int32)
+        if last is not None:  # one by one, the tokens that count
+            for b, slot in enumerate(slots):
+                one = torch.tensor([slot], device=DEVICE)
+                for t in range(counts[b]):
+                    row = last[b * new + t, None].double()
+                    reference.step(row, *plain, one, *_exact(weights), case.sizes)
+        if turn == len(accepted) - 1:
+            reference.commit(count, *exact, where, *_exact(weights)[:5], case.sizes)
+            decode.commit(count, conv, ssm, pending, where, *weights[:5], case.sizes)
+        else:
+            last = case.projected(len(slots) * new, turn).to(DEVICE, dtype)
+            args = last.double(), count, *exact, where, *_exact(weights)
+            expected = reference.verify(*args, case.sizes)
+            with poisoned_memory():
+                found = decode.verify(last, count, conv, ssm, pending, where, *weights, case.sizes)
+            assert relative_error(found, expected) <= bound
+            assert relative_error(pending[slots], exact[2][slots]) == 0
+        assert relative_error(ssm[slots], exact[1][slots]) <= bound
+        assert relative_error(conv[slots], exact[0][slots]) == 0
+        assert relative_error(exact[1][slots], plain[1][slots]) <= bound
+        assert relative_error(exact[0][slots], plain[0][slots]) == 0
+    others = [s for s in range(SLOTS) if s not in slots]
+    assert torch.equal(ssm[others], before[others])

@@ -1,6 +1,12 @@
 import pytest
 import torch
-from tests.suites.mamba_steps import Case, check_neighbours, check_random_rounding, check_step
+from tests.suites.mamba_steps import (
+    Case,
+    check_neighbours,
+    check_random_rounding,
+    check_step,
+    check_verify,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow")
 
@@ -27,3 +33,8 @@ def test_sequences_keep_to_themselves():
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_random_rounding(half):
     check_random_rounding(torch.float32, half)
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=str)
+def test_drafts(case):
+    check_verify(case, torch.float32, 5e-6)

@@ -150,3 +150,38 @@ def mixer(
         lengths, sizes,
     )  # fmt: skip
     return out
+
+
+def prefill(
+    projected_TR: Tensor,
+    conv_weight_CK: Tensor,
+    conv_bias_C: Tensor | None,
+    dt_bias_H: Tensor,
+    A_log_H: Tensor,
+    D_H: Tensor,
+    norm_weight_I: Tensor,
+    lengths: Sequence[int],
+    sizes: MixerSizes,
+    window_SLC: Tensor | None,
+    initial_SHPN: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`mixer` from and to states, without gradients.
+
+    Args:
+        window_SLC: The last K - 1 inputs of the convolution of each sequence; zeros when None.
+        initial_SHPN: State before each sequence; zeros when None.
+
+    Returns:
+        [T, I], and both states after each sequence.
+    """
+    inner = norm_weight_I.shape[0]
+    z, xbc, dt = _columns(projected_TR, inner, conv_weight_CK.shape[0])
+    u, last = conv_forward(xbc, conv_weight_CK, conv_bias_C, lengths, window_SLC)
+    assert last is not None
+    x, B, C = _maps(u, inner, sizes)
+    if initial_SHPN is not None:
+        initial_SHPN = initial_SHPN.contiguous()
+    steps = Steps(dt_bias_H, sizes.limit)
+    y, final = scan_forward(x, dt, A_log_H, B, C, D_H, lengths, initial_SHPN, steps=steps)
+    out = gated_forward(y.flatten(1), z, norm_weight_I, sizes.groups, sizes.eps)
+    return out, last, final

@@ -1,5 +1,7 @@
 """Decoding of the Mamba-2 mixer on a GPU: two kernels a step, states changed in place by slot.
 
+Same contracts as in `reference`; 16-bit states may be rounded at random.
+
 Suffixes as in `reference`: B sequences, R projected rows, C convolution channels, K taps, H heads,
 P head width, G groups, N state size, I inner width = H P.
 """
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nautiloid.ops.launch import blocks, launch, power_of_2
-from nautiloid.ops.mamba import kernels
+from nautiloid.ops.mamba import kernels, kernels_verify
 from nautiloid.ops.mamba.reference import NO_LIMIT, MixerSizes
 from nautiloid.ops.tuning import tuned
 
@@ -81,6 +83,100 @@ def step(
     launch(
         kernels.gate_and_shift, (sizes.groups, batch),
         projected_BR, conv_state, slot_B, y, norm_weight_I, out, sizes.eps, **shared,
+        KT=power_of_2(K), **tuned("mamba_gate", BW=power_of_2(H * P // sizes.groups), num_warps=4),
+    )  # fmt: skip
+    return out
+
+
+def verify(
+    projected_XR: Tensor,
+    accepted_B: Tensor,
+    conv_state: Tensor,
+    ssm: Tensor,
+    pending: Tensor,
+    slot_B: Tensor,
+    conv_weight_CK: Tensor,
+    conv_bias_C: Tensor | None,
+    dt_bias_H: Tensor,
+    A_log_H: Tensor,
+    D_H: Tensor,
+    norm_weight_I: Tensor,
+    sizes: MixerSizes,
+    *,
+    seed: Tensor | None = None,
+    salt: int = 0,
+) -> Tensor:
+    """Same contract as `reference.verify`; `seed` and `salt` as in `step`."""
+    weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H)
+    states = (conv_state, ssm, pending)
+    return _walk(
+        projected_XR, accepted_B, states, slot_B, weights, norm_weight_I, sizes, seed, salt
+    )
+
+
+def commit(
+    accepted_B: Tensor,
+    conv_state: Tensor,
+    ssm: Tensor,
+    pending: Tensor,
+    slot_B: Tensor,
+    conv_weight_CK: Tensor,
+    conv_bias_C: Tensor | None,
+    dt_bias_H: Tensor,
+    A_log_H: Tensor,
+    D_H: Tensor,
+    sizes: MixerSizes,
+    *,
+    seed: Tensor | None = None,
+    salt: int = 0,
+) -> None:
+    """Same contract as `reference.commit`; `seed` and `salt` as in `step`."""
+    weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H)
+    none = pending.new_empty(0, ssm.shape[1] * ssm.shape[2] + pending.shape[2])
+    states = (conv_state, ssm, pending)
+    _walk(none, accepted_B, states, slot_B, weights, D_H, sizes, seed, salt)
+
+
+def _walk(
+    projected_XR: Tensor,
+    accepted_B: Tensor,
+    states: tuple[Tensor, Tensor, Tensor],
+    slot_B: Tensor,
+    weights: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor],
+    norm_weight_I: Tensor,
+    sizes: MixerSizes,
+    seed: Tensor | None,
+    salt: int,
+) -> Tensor:
+    conv_state, ssm, pending = states
+    batch, H, P, N = len(slot_B), *ssm.shape[1:]
+    C, K = weights[0].shape
+    T, room = projected_XR.shape[0] // batch, pending.shape[1]
+    assert all(v.is_contiguous() for v in (*states, weights[0]))
+    assert (projected_XR.shape[1], projected_XR.stride(1)) == (H * P + C + H, 1)
+    assert room >= T, (room, T)
+    shared = {
+        "ROW": projected_XR.stride(0), "H": H, "P": P, "N": N, "G": sizes.groups, "K": K, "T": T,
+        "BN": power_of_2(N), "FAST": projected_XR.is_cuda, "is_chained": True,
+    }  # fmt: skip
+    y = projected_XR.new_empty(batch * T, H * P, dtype=torch.float32)
+    options = tuned("mamba_verify", BP=_parts(batch, H, P), num_warps=4)
+    options["KX"], options["KN"] = (
+        _columns(K, rows, options["num_warps"]) for rows in (options["BP"], power_of_2(N))
+    )
+    programs = H * blocks(P, options["BP"])
+    own = projected_XR.new_empty(batch, programs, room + T, options["BP"] + 2 * power_of_2(N))
+    launch(
+        kernels_verify.walk_states, (programs, batch),
+        projected_XR, accepted_B, *states, slot_B, *weights, y, own, seed, salt, *sizes.limit, room,
+        **shared, HAS_BIAS=weights[1] is not None, IS_CLAMPED=sizes.limit != NO_LIMIT,
+        ROUNDS=seed is not None and ssm.dtype.itemsize == 2, **options,
+    )  # fmt: skip
+    out = projected_XR.new_empty(batch * T, H * P)
+    launch(
+        kernels_verify.gate_and_keep, (sizes.groups, batch),
+        projected_XR, accepted_B, conv_state, pending, slot_B, y, norm_weight_I, out, sizes.eps, room,
+        **shared, KT=power_of_2(K), BH=power_of_2(H // sizes.groups),
         **tuned("mamba_gate", BW=power_of_2(H * P // sizes.groups), num_warps=4),
     )  # fmt: skip
     return out

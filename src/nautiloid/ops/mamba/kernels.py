@@ -178,13 +178,27 @@ def step_states(
 
 
 @triton.jit
-def shift(state, row, channel, mask, C: tl.constexpr, K: tl.constexpr):
-    """Drop the oldest input of the convolution and put in the newest."""
-    for k in tl.static_range(K - 2):
-        v = tl.load(state + (k + 1) * C + channel, mask=mask)
-        tl.store(state + k * C + channel, v, mask=mask)
-    v = tl.load(row + channel, mask=mask)
-    tl.store(state + (K - 2) * C + channel, v.to(state.dtype.element_ty), mask=mask)
+def shift(
+    state,
+    later,
+    later_row,
+    count,
+    channel,
+    mask,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    KT: tl.constexpr,
+):
+    """Drop the `count` oldest inputs of the convolution and put as many later ones behind the rest."""
+    k = tl.arange(0, KT)[:, None]
+    source = k + count
+    mask = mask[None, :] & (k < K - 1)
+    old = tl.load(state + source * C + channel[None, :], mask=mask & (source < K - 1), other=0.0)
+    new = later + (source - (K - 1)) * later_row + channel[None, :]
+    old += tl.load(new, mask=mask & (source >= K - 1), other=0.0).to(old.dtype)
+    # rows move within one tensor
+    tl.debug_barrier()
+    tl.store(state + k * C + channel[None, :], old, mask=mask)
 
 
 @triton.jit
@@ -213,6 +227,7 @@ def gate_and_shift(
     N: tl.constexpr,
     G: tl.constexpr,
     K: tl.constexpr,
+    KT: tl.constexpr,
     BW: tl.constexpr,
     BN: tl.constexpr,
     FAST: tl.constexpr,
@@ -233,6 +248,6 @@ def gate_and_shift(
     conv_state += slot * ((K - 1) * C)
     i = tl.arange(0, BW)
     n = tl.arange(0, BN)
-    shift(conv_state, row + I, g * W + i, i < W, C, K)
-    shift(conv_state, row + I, I + g * N + n, n < N, C, K)
-    shift(conv_state, row + I, I + (G + g) * N + n, n < N, C, K)
+    shift(conv_state, row + I, 0, 1, g * W + i, i < W, C, K, KT)
+    shift(conv_state, row + I, 0, 1, I + g * N + n, n < N, C, K, KT)
+    shift(conv_state, row + I, 0, 1, I + (G + g) * N + n, n < N, C, K, KT)

@@ -5,7 +5,7 @@ Suffixes: T tokens, S sequences, D hidden size, Q query heads, V key/value heads
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,13 @@ from nautiloid.model.blocks.attention.config import AttentionConfig
 from nautiloid.model.blocks.base import Block
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Linear, RMSNorm, Segments
+from nautiloid.model.views import StateView
 from nautiloid.ops import attention, compiled, norm
+from nautiloid.ops.backends import has
 from nautiloid.ops.config import OpsConfig
+
+if TYPE_CHECKING:
+    from nautiloid.ops.attention.paged import Pages
 
 
 class AttentionMix(nn.Module):
@@ -29,12 +34,46 @@ class AttentionMix(nn.Module):
         self.scale = config.head_dim**-0.5
         self.attention = attention.pick(ops.attention)
         self.is_compiled = compiled.is_wanted(ops.attention)
+        self.has_kernels = has("triton") and ops.attention in ("auto", "triton")
         self.is_plain = (
             ops.attention != "reference"
             and config.is_causal
             and config.sliding_window is None
             and not config.has_sinks
         )
+
+    def decodes(self, q: Tensor, state: StateView | None) -> bool:
+        """Whether `decode` takes these queries: a few new tokens of sequences with a past, on a GPU."""
+        if state is None or not (q.is_cuda and self.has_kernels and self.is_plain):
+            return False
+        is_known = q.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        return is_known and state.is_paged and (state.is_verify or state.is_step)
+
+    def decode(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        state: StateView,
+        norms: tuple[RMSNorm, RMSNorm] | None,
+    ) -> Tensor:
+        """Projected `q [T, Q, H]`, `k, v [T, V, H]` to `[T, Q, H]`, norm and rotation included."""
+        from nautiloid.ops.attention import paged
+
+        rope, width = self.config.rope, 0
+        if rope is not None:
+            width = int(self.config.head_dim * rope.partial_rotary_factor)
+        heads = paged.HeadInputs(
+            q_weight_H=norms[0].weight if norms else None,
+            k_weight_H=norms[1].weight if norms else None,
+            eps=norms[0].eps if norms else 0.0,
+            theta=rope.rope_theta if rope else 1.0,
+            width=width,
+        )
+        return paged.decode(
+            q, k, v, _pages(state, self.layer), state.slot_S, state.past_S, scale=self.scale,
+            heads=heads, first_key=state.first_key,
+        )  # fmt: skip
 
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, ctx: Context
@@ -68,6 +107,14 @@ class AttentionMix(nn.Module):
         state.append(self.layer, "v", v)
         if state.is_fresh:
             return self.attention(q, k, v, ctx.lengths, **options)
+        if self.is_plain and self.has_kernels and state.is_paged and q.is_cuda:
+            from nautiloid.ops.attention import paged
+
+            if paged.can_extend(q):
+                return paged.extend(
+                    q, _pages(state, self.layer), state.slot_S, state.lengths, state.totals,
+                    scale=self.scale, first_key=state.first_key,
+                )  # fmt: skip
         if self.is_plain and is_step:
             keys, values = (state.gather(self.layer, name).to(q.dtype) for name in ("k", "v"))
             same = len(set(state.totals)) == 1
@@ -81,6 +128,13 @@ class AttentionMix(nn.Module):
             else:
                 outputs.append(attention.reference.attend(part, keys, values, **options))
         return torch.cat(outputs)
+
+
+def _pages(state: StateView, layer: str) -> Pages:
+    from nautiloid.ops.attention.paged import Pages
+
+    keys, values = (state.store.pages[layer][name] for name in ("k", "v"))
+    return Pages(keys, values, state.page_table, state.store.page_tokens)
 
 
 class Attention(Block[AttentionConfig]):
@@ -112,6 +166,9 @@ class Attention(Block[AttentionConfig]):
         c = self.config
         q, k, v = self.qkv(x_TD).split(list(c.segments.values()), dim=-1)
         q, k, v = (x.unflatten(-1, (-1, c.head_dim)) for x in (q, k, v))
+        if ctx.state is not None and self.mix.decodes(q, ctx.state):
+            norms = (self.q_norm, self.k_norm) if c.qk_norm else None
+            return self.o_proj(self.mix.decode(q, k, v, ctx.state, norms).flatten(-2))
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         if c.rope is not None:

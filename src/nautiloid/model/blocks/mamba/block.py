@@ -6,6 +6,7 @@ P head width, G groups, N state size.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,13 @@ from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.context import Context
 from nautiloid.model.linear import Linear, RMSNorm, Segments
 from nautiloid.model.memory import Memory
+from nautiloid.model.views import StateView
 from nautiloid.ops import compiled, conv, norm, ssd
 from nautiloid.ops.backends import has
 from nautiloid.ops.config import OpsConfig
 from nautiloid.ops.linear import fused_view
+from nautiloid.ops.mamba import reference
+from nautiloid.ops.mamba.reference import MixerSizes
 
 
 class ConvSegment(nn.Module):
@@ -76,6 +80,7 @@ class MambaMix(nn.Module):
         backends = (ops.ssd, ops.conv, ops.norm)
         self.is_compiled = all(compiled.is_wanted(b) for b in backends)
         self.is_fused = has("triton") and all(b in ("auto", "triton") for b in backends)
+        self.salt = zlib.crc32(layer.encode()) >> 1
         self.memory: Memory | None = None
 
     def step_sizes(self, dt_TH: Tensor, dt_bias_H: Tensor) -> Tensor:
@@ -99,7 +104,9 @@ class MambaMix(nn.Module):
         """Convolution, scan and gated norm; gives [T, I]."""
         c = self.config
         weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
-        y = self._compiled_step(projected_TR, *weights, ctx)
+        y = self._by_slots(projected_TR, *weights, ctx)
+        if y is None:
+            y = self._compiled_step(projected_TR, *weights, ctx)
         if y is None:
             y = self._fused(projected_TR, *weights, ctx)
         if y is not None:
@@ -160,6 +167,91 @@ class MambaMix(nn.Module):
             self.memory.leave("norm", out_TI, lambda: norm(*kept))
         return out_TI
 
+    def _sizes(self, dt_bias_H: Tensor, *, keeps_conv: bool = True) -> MixerSizes:
+        c = self.config
+        groups = c.n_groups * dt_bias_H.shape[0] // c.mamba_num_heads
+        return MixerSizes(c.mamba_head_dim, groups, self.eps, c.time_step_limit, keeps_conv)
+
+    def _has_kernels(self, projected_TR: Tensor) -> bool:
+        """Whether the GPU operators take these rows."""
+        if not (self.is_fused and projected_TR.is_cuda):
+            return False
+        from nautiloid.ops.ssd.cuda import fits
+
+        return fits(projected_TR.dtype, self.config.mamba_head_dim, self.config.ssm_state_size)
+
+    def _by_slots(
+        self,
+        projected_TR: Tensor,
+        conv_weight_CK: Tensor,
+        conv_bias_C: Tensor | None,
+        dt_bias_H: Tensor,
+        A_log_H: Tensor,
+        D_H: Tensor,
+        norm_weight_I: Tensor,
+        ctx: Context,
+    ) -> Tensor | None:
+        """Checks of drafts, and on a GPU all of inference with a state, as one operator each."""
+        state = ctx.state
+        if state is None or not state.is_paged or ctx.valid_T is not None:
+            return None
+        has_kernels = self._has_kernels(projected_TR) and not torch.is_grad_enabled()
+        weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
+        sizes = self._sizes(dt_bias_H)
+        slots = state.store.slots[self.layer]
+        states = slots["conv"], slots["ssm"]
+        if state.accepted_S is not None:
+            waiting = state.accepted_S, *states, slots["pending"], state.slot_S
+            if not has_kernels:
+                return reference.verify(projected_TR, *waiting, *weights, sizes)
+            from nautiloid.ops.mamba import decode
+
+            return decode.verify(
+                projected_TR, *waiting, *weights, sizes, seed=state.seed, salt=self.salt
+            )
+        if not has_kernels:
+            return None
+        if state.is_step:
+            from nautiloid.ops.mamba import decode
+
+            return decode.step(
+                projected_TR,
+                *states,
+                state.slot_S,
+                *weights,
+                sizes,
+                seed=state.seed,
+                salt=self.salt,
+            )
+        from nautiloid.ops.mamba.cuda import prefill
+
+        initial = state.initial(self.layer, "conv"), state.initial(self.layer, "ssm")
+        y, last, final = prefill(projected_TR, *weights, ctx.lengths, sizes, *initial)
+        state.write(self.layer, "conv", last)
+        state.write(self.layer, "ssm", final)
+        return y
+
+    def commit(
+        self,
+        conv_weight_CK: Tensor,
+        conv_bias_C: Tensor | None,
+        dt_bias_H: Tensor,
+        A_log_H: Tensor,
+        D_H: Tensor,
+        state: StateView,
+    ) -> None:
+        """Advance the states by the accepted tokens of the last check of drafts."""
+        assert state.accepted_S is not None
+        slots = state.store.slots[self.layer]
+        waiting = state.accepted_S, slots["conv"], slots["ssm"], slots["pending"], state.slot_S
+        weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H)
+        sizes = self._sizes(dt_bias_H)
+        if not self._has_kernels(slots["pending"]):
+            return reference.commit(*waiting, *weights, sizes)
+        from nautiloid.ops.mamba import decode
+
+        return decode.commit(*waiting, *weights, sizes, seed=state.seed, salt=self.salt)
+
     def _fused(
         self,
         projected_TR: Tensor,
@@ -175,20 +267,13 @@ class MambaMix(nn.Module):
         is_plain = ctx.state is None and ctx.valid_T is None
         if not (is_plain and self.is_fused and projected_TR.is_cuda):
             return None
-        from nautiloid.ops.mamba.cuda import MixerSizes, mixer_and_scan
+        from nautiloid.ops.mamba.cuda import mixer_and_scan
         from nautiloid.ops.norm.cuda import gated_forward
-        from nautiloid.ops.ssd.cuda import fits
 
-        c = self.config
-        if not fits(projected_TR.dtype, c.mamba_head_dim, c.ssm_state_size):
+        if not self._has_kernels(projected_TR):
             return None
-        sizes = MixerSizes(
-            head_dim=c.mamba_head_dim,
-            groups=c.n_groups * dt_bias_H.shape[0] // c.mamba_num_heads,
-            eps=self.eps,
-            limit=c.time_step_limit,
-            keeps_conv=self.memory is None or not self.memory.drops("conv"),
-        )
+        keeps_conv = self.memory is None or not self.memory.drops("conv")
+        sizes = self._sizes(dt_bias_H, keeps_conv=keeps_conv)
         weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
         out, y = mixer_and_scan(projected_TR, *weights, ctx.lengths, sizes)
         z = projected_TR[:, : norm_weight_I.shape[0]]
@@ -266,3 +351,8 @@ class Mamba(Block[MambaConfig]):
             ctx,
         )
         return self.out_proj(y)
+
+    def commit(self, state: StateView) -> None:
+        """Advance the states of a view by the accepted tokens of the last check of drafts."""
+        weight, bias = self.conv.fused()
+        self.mix.commit(weight, bias, self.dt_bias, self.A_log, self.D, state)

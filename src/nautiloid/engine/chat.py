@@ -114,7 +114,7 @@ class Chat:
                 thoughts.count(delta.reasoning_tokens)
                 if delta.content:
                     thoughts.end()
-                    self.console.print(Text(delta.content), end="", soft_wrap=True)
+                    self.console.print(Text(_plain(delta.content)), end="", soft_wrap=True)
                 completion = delta.completion
         finally:
             thoughts.end()
@@ -149,7 +149,7 @@ class Chat:
             last = next((m for m in reversed(self.turns) if m.role == "assistant"), None)
             if self.is_folded or last is None:
                 return f"thoughts are {'folded' if self.is_folded else 'shown'} from now on"
-            return last.reasoning or "there were no thoughts; those to come are shown"
+            return _plain(last.reasoning or "") or "there were no thoughts; those to come are shown"
         if rest not in ("on", "off"):
             raise InputError("/think", rest or None, "use on, off, show or fold")
         self.thinking = rest == "on"
@@ -205,6 +205,14 @@ class Chat:
         return f"loaded {len(self.messages)} messages"
 
 
+def _plain(text: str) -> str:
+    """Text that cannot steer the terminal."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {i: "\ufffd" for i in (*range(32), *range(127, 160)) if chr(i) not in "\n\t"}
+
+
 class _Thoughts:
     """Reasoning on its way to the screen: in full, or counted in one line that then stands for it.
 
@@ -222,7 +230,7 @@ class _Thoughts:
         """Show more of it."""
         self.is_open, self.last = True, text
         if not self.is_folded:
-            self.console.print(Text(text, style="dim"), end="", soft_wrap=True)
+            self.console.print(Text(_plain(text), style="dim"), end="", soft_wrap=True)
         elif self.status is None and self.console.is_terminal:
             self.status = self.console.status(Text("thinking", style="dim"))
             self.status.start()

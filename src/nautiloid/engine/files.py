@@ -148,6 +148,10 @@ class _Job:
     ):
         self.engine, self.params, self.window = engine, params, window
         self.thinking, self.with_ids = thinking, with_ids
+        # what is said about thinking to all lines is meant for those that can think
+        self.silent = replace(
+            params, thinking_budget_tokens=None, thinking_budget_cue=False, thinking_effort=None
+        )
         self.seed = Seed(params.seed or 0)
         self.rows: dict[int, _Row] = {}
         self.owner: dict[int, _Row] = {}
@@ -249,11 +253,12 @@ class _Job:
     def _params(self, values: Mapping[str, Any]) -> tuple[SamplingParams, bool]:
         """Settings of a row, and whether the row names a seed of its own."""
         given = values.get("params")
+        base = self.silent if "prompt" in values else self.params
         if given is None:
-            return self.params, False
+            return base, False
         if not isinstance(given, Mapping):
             raise InputError("params", repr(given), "give an object")
-        return settings(given, self.params), "seed" in given
+        return settings(given, base), "seed" in given
 
 
 def _values(line: bytes) -> Mapping[str, Any]:

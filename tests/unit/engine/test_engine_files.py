@@ -76,6 +76,17 @@ def test_rows_come_in_order_with_their_own_settings(engine, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
+def test_a_budget_of_the_file_is_for_rows_that_think(engine, tmp_path):
+    chat = {"messages": [{"role": "user", "content": "x"}]}
+    rows = [{"prompt": "x"}, chat, {"prompt": "x", "params": {"thinking_budget_tokens": 1}}]
+    params = SamplingParams(temperature=0, max_tokens=9, thinking_budget_tokens=2)
+    run(engine, write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", params)
+    text, thought, refused = read(tmp_path / "out.jsonl")
+    assert text["completions"][0]["tokens"] == 9
+    assert thought["completions"][0]["reasoning_tokens"] == 3
+    assert "thinking_budget_tokens: 1: needs a prompt of messages" in refused["error"]
+
+
 def test_a_bad_row_fails_alone_and_says_why(engine, tmp_path):
     bad = {
         '{"prompt": "x"': "line: not valid JSON",

@@ -6,9 +6,10 @@ import torch
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
 
+from tests.suites.gpu_steps import CONFIG, MODES, batch, make
+
 from nautiloid.model import exact
 from nautiloid.model.decoder import Decoder
-from tests.suites.gpu_steps import CONFIG, MODES, batch, make
 
 pytestmark = pytest.mark.gpu
 

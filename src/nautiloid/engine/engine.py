@@ -16,6 +16,7 @@ from nautiloid.core.types import Completion, DraftCounts, Message, SamplingParam
 from nautiloid.data.tokenizer import Tokenizer
 from nautiloid.engine.budget import activation_bytes, cap_of
 from nautiloid.engine.cache import CachePool, state_dtype
+from nautiloid.engine.exact import ExactLoop, score
 from nautiloid.engine.grammar import Grammars, GrammarState
 from nautiloid.engine.loop import Loop
 from nautiloid.engine.output import Output
@@ -60,6 +61,8 @@ class Engine:
         seed: Root of the random numbers of requests without a seed of their own.
         stop_ids: Ids that end every completion; None takes those of grammar and model.
         speculation: How tokens are drafted; None decodes them one by one.
+        deterministic: Make every bit of what a request gets independent of the requests beside it, and
+            its log probabilities the trainer's (`model.exact`); slow.
         routing: `uniform` forces random experts in place of those the routers choose; the text is
             then wrong: only benchmarks with random weights need it.
     """
@@ -84,8 +87,12 @@ class Engine:
         preemption: Preemption = "recompute",
         max_waiting: int | None = None,
         page_tokens: int = 64,
+        deterministic: bool = False,
         routing: Literal["uniform"] | None = None,
     ):
+        if deterministic and (speculation is not None or prefix_cache or routing is not None):
+            remedy = "goes without speculation, prefix_cache and routing"
+            raise InputError("deterministic", True, remedy)
         if routing not in (None, "uniform"):
             raise InputError("routing", routing, "use None or uniform")
         if max_batch < 1:
@@ -144,7 +151,9 @@ class Engine:
         routes = UniformRoutes(self.model, Seed(seed)) if routing else None
         self.runner = Runner(self.model, self.pool, self.device, routes)
         self.sampler = Sampler(self.device)
-        self.loop = Loop(self.scheduler, self.runner, self.sampler)
+        self.is_deterministic = deterministic
+        make = ExactLoop if deterministic else Loop
+        self.loop = make(self.scheduler, self.runner, self.sampler)
         if speculation is not None:
             self.loop.speculator = Speculator(speculation, self.loop)
         self.output = Output(self.config, tokenizer)
@@ -304,6 +313,8 @@ class Engine:
                 most = self.config.max_position_embeddings
                 raise InputError("score", f"{len(ids)} tokens", f"give 2 to {most} tokens")
             encode_prompt(ids, self.config, None, thinking=False, tools=())
+        if self.is_deterministic:
+            return [score(self.model, ids, temperature) for ids in sequences]
         with torch.inference_mode():
             groups = _groups(sequences, self.scheduler.prefill_tokens)
             return [row for group in groups for row in self.runner.score(group, temperature)]

@@ -136,7 +136,7 @@ class CachePool:
         slot = min(self.free_slots)
         self.free_slots.remove(slot)
         if is_zeroed:
-            self.zero(slot)
+            self.store.zero([slot])
         self.hold(shared)
         return self.grow(Lease(slot, tuple(shared)), tokens)
 
@@ -186,7 +186,7 @@ class CachePool:
         slot = min(self.free_slots)
         assert slot < lease.slot
         self.free_slots.remove(slot)
-        self.copy_slot(lease.slot, slot)
+        self.store.copy(lease.slot, slot)
         self.free_slots.add(lease.slot)
         first = 1 + slot * self.home
         pages = tuple(range(first, first + len(lease.pages)))
@@ -207,17 +207,6 @@ class CachePool:
         rows = self.rows([page for page in lease.pages if self.refs[page] == 1])
         for tensor in self.page_tensors:
             tensor[rows] = 0
-
-    def zero(self, slot: int) -> None:
-        """Forget what a slot holds."""
-        if self.slot_tensors:
-            torch._foreach_zero_([t[slot] for t in self.slot_tensors])
-
-    def copy_slot(self, source: int, target: int) -> None:
-        """Copy the states of a slot or snapshot to another, in the order of the device's work."""
-        if self.slot_tensors:
-            tensors = self.slot_tensors
-            torch._foreach_copy_([t[target] for t in tensors], [t[source] for t in tensors])
 
     def copy_pages(self, source: Sequence[int], target: Sequence[int]) -> None:
         """Copy whole pages."""

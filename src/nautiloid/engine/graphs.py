@@ -70,7 +70,7 @@ class Step:
     def _forward(self, context: Context) -> None:
         steps, words = self.steps, self.words.device
         begin(
-            *(words[name] for name in ("token", "slot", "past", "column", "page")),
+            words["token"], words["slot"], words["past"], words["column"], words["page"],
             steps.newest, steps.store.page_table, self.tokens, self.positions,
         )  # fmt: skip
         if steps.routes is not None:
@@ -171,6 +171,11 @@ class Steps:
         for request in requests:
             request.num_cached += 1
         return step
+
+    def forget_pages(self, slots: Sequence[int]) -> None:
+        """A prefill wrote the rows of these slots: what was known of them may be of an earlier user."""
+        for slot in slots:
+            self.known[slot] = ()
 
     def sync_pages(self, requests: Sequence[Request], words: Words | None = None) -> None:
         """Tell the device of pages it does not know: one more goes with the words of a step."""

@@ -127,7 +127,7 @@ class PrefixCache:
             if row is None:
                 self._prune(node)
                 return False
-            self.pool.copy_slot(slot, row)
+            self.pool.store.copy(slot, row)
         tokens = len(key) // TOKEN_BYTES
         kept = tuple(pages[: self.pool.num_pages_for(tokens)])
         self.pool.hold(kept)

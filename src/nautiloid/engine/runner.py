@@ -68,6 +68,8 @@ class Runner:
             tokens += request.uncached(count)
             positions += range(request.num_cached, request.num_cached + count)
         hidden_TD = self._hidden(requests, lengths, tokens, positions)
+        if self.steps is not None:
+            self.steps.forget_pages([r.lease.slot for r in requests if r.lease])
         if self.follower is not None:
             self.follower.prefilled(requests, lengths, hidden_TD)
         ends = list(itertools.accumulate(lengths))

@@ -285,7 +285,7 @@ class Scheduler:
                 request.num_tokens, entry.pages[:whole], is_zeroed=entry.row is None
             )
             if entry.row is not None:
-                pool.copy_slot(entry.row, lease.slot)
+                pool.store.copy(entry.row, lease.slot)
             if pool.num_pages_for(hit.tokens) > whole:
                 pool.copy_pages(entry.pages[whole : whole + 1], lease.pages[whole : whole + 1])
             request.lease = lease

@@ -87,7 +87,8 @@ class Sharing:
             if tokens == request.num_cached or not self.pool.has_slots:
                 key = self._key(request)[: tokens * TOKEN_BYTES]
                 self.cache.keep(request.salt, key, request.lease.slot, request.lease.pages)
-        if request.num_cached >= len(request.prompt_ids) + len(request.ids):
+        # its last token may run with the decodes, which take no snapshots
+        if not cuts and request.num_cached >= len(request.prompt_ids) + len(request.ids) - 1:
             self.leave(request)
 
     def finish(self, request: Request) -> None:

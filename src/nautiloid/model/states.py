@@ -117,7 +117,9 @@ class StateStore:
                 tensor = torch.zeros(rows[spec.kind], *spec.shape, dtype=kind, device=device)
                 group = self.slots if spec.kind == "slot" else self.pages
                 group.setdefault(layer, {})[name] = tensor
-        self._slot_tensors = [t for group in self.slots.values() for t in group.values()]
+        tensors = [t for group in self.slots.values() for t in group.values()]
+        # those of one dtype are copied in few launches
+        self._by_dtype = [[t for t in tensors if t.dtype == k] for k in {t.dtype for t in tensors}]
         width = -(-config.max_position_embeddings // page_tokens) + 1 if self.pages else 1
         self.page_table = torch.zeros(num_slots + 1, width, dtype=torch.int32, device=device)
         is_rounded = ssm_dtype is not None and ssm_dtype.itemsize == 2 and dtype != torch.float64
@@ -136,15 +138,13 @@ class StateStore:
 
     def zero(self, slots: Sequence[int]) -> None:
         """Forget what the slots hold."""
-        if slots and self._slot_tensors:
-            torch._foreach_zero_([t[slot] for t in self._slot_tensors for slot in slots])
+        for tensors in self._by_dtype if slots else ():
+            torch._foreach_zero_([t[slot] for t in tensors for slot in slots])
 
     def copy(self, source: int, target: int) -> None:
         """Copy what one slot holds to another."""
-        if self._slot_tensors:
-            torch._foreach_copy_(
-                [t[target] for t in self._slot_tensors], [t[source] for t in self._slot_tensors]
-            )
+        for tensors in self._by_dtype:
+            torch._foreach_copy_([t[target] for t in tensors], [t[source] for t in tensors])
 
     def snapshot(self, slot: int) -> Snapshot:
         """Copy of a slot's fixed-size states."""

@@ -16,6 +16,7 @@ from tests.suites.schedules import (
     page_bytes,
     slot_bytes,
 )
+from tests.suites.steps import run_ahead
 
 from nautiloid.core.types import SamplingParams
 from nautiloid.engine.engine import Engine
@@ -39,6 +40,22 @@ def engine_of(model, *, pages, max_batch=3, snapshots=4, **options):
     return Engine(
         model, max_batch=max_batch, memory_bytes=memory, page_tokens=PAGE, stop_ids=(), **options
     )
+
+
+def ahead(engine):
+    """Let steps run ahead of the host as on a GPU, and check the page table they read."""
+    steps = run_ahead(engine).runner.steps
+    launch, table = steps.launch, engine.pool.store.page_table
+
+    def checked(requests):
+        step = launch(requests)
+        for request in requests:
+            pages = request.lease.pages
+            assert tuple(table[request.lease.slot, : len(pages)].tolist()) == pages
+        return step
+
+    steps.launch = checked
+    return engine
 
 
 def play(engine, events):
@@ -81,8 +98,9 @@ def play(engine, events):
     pages=st.sampled_from([9, 12, 40]),
     preemption=st.sampled_from(["recompute", "swap"]),
     prefix_cache=st.booleans(),
+    is_ahead=st.booleans(),
 )
-def test_every_schedule_of_a_hybrid(events, pieces, pages, preemption, prefix_cache):
+def test_every_schedule_of_a_hybrid(events, pieces, pages, preemption, prefix_cache, is_ahead):
     """Near-tie rule (1e-4 logits), logprobs within 3e-5 of the request's own full forward."""
     engine = engine_of(
         MODEL,
@@ -91,7 +109,7 @@ def test_every_schedule_of_a_hybrid(events, pieces, pages, preemption, prefix_ca
         preemption=preemption,
         prefix_cache=prefix_cache,
     )
-    for what, completion in play(engine, events):
+    for what, completion in play(ahead(engine) if is_ahead else engine, events):
         assert len(completion.ids) == what.max_tokens
         check_logprobs(MODEL, completion, what.temperature)
 
@@ -133,14 +151,17 @@ def test_several_completions_of_a_prompt(requests, n, prefix_cache):
 
 
 @pytest.mark.parametrize("preemption", ["recompute", "swap"])
+@pytest.mark.parametrize("is_ahead", [False, True])
 @pytest.mark.parametrize("prefix_cache", [False, True])
-def test_preempted_in_the_middle_of_decoding(preemption, prefix_cache):
+def test_preempted_in_the_middle_of_decoding(preemption, prefix_cache, is_ahead):
     """Near-tie rule, and requests really gave way: the pages hold little more than one of them."""
     prompts = [[i + 1] * (CHUNK + i) for i in range(3)]
     params = SamplingParams(temperature=0.0, max_tokens=40)
     alone = engine_of(MODEL, pages=40, max_batch=1)
     expected = [alone.generate([p], params)[0] for p in prompts]
     engine = engine_of(MODEL, pages=10, preemption=preemption, prefix_cache=prefix_cache)
+    if is_ahead:
+        ahead(engine)
     found = engine.generate(prompts, params)
     assert engine.scheduler.num_preempted > 0
     for one, other in zip(expected, found, strict=True):

@@ -84,6 +84,7 @@ def run(line: str, stdin: str = "hello\n") -> None:
 @pytest.mark.timeout(600)
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("prompts.jsonl").write_text(blocks("docs/engine.md", "jsonl")[0], encoding="utf-8")
     # The first hour trains what the other pages look at.
     ordered = ["docs/start.md", *(d for d in DOCUMENTS if d != "docs/start.md")]
     for line in dict.fromkeys(line for document in ordered for line in commands(document)):

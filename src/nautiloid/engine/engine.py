@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from nautiloid.engine.scheduler import Preemption, Scheduler
 from nautiloid.engine.speculation import Drafting, DraftTally, Speculation, draft_specs
 from nautiloid.engine.thinking import ThinkingSpan
 from nautiloid.engine.verify import Speculator
-from nautiloid.engine.weights import copy_weights
+from nautiloid.engine.weights import check_weights, copy_weights
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.weights import load
 
@@ -322,14 +322,21 @@ class Engine:
     def load_weights(self, stream: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Replace every weight; name, shape and dtype of each tensor are checked.
 
+        Args:
+            stream: Names and tensors. A collection is checked as a whole before anything is changed;
+                an iterator can only be checked on the way.
+
         Raises:
             InputError: Requests are running, or a tensor is unknown, missing or of another shape or
-                dtype; the engine then refuses to work until a whole set of weights has arrived.
+                dtype. Where that came to light on the way, the engine refuses to work until a whole
+                set of weights has arrived.
         """
         if self.scheduler.running:
             raise InputError(
                 "load_weights", f"{len(self.scheduler.running)} requests run", "pause first"
             )
+        if isinstance(stream, Collection):
+            check_weights(self.model, stream)
         self.scheduler.forget()
         self.is_torn = True
         copy_weights(self.model, stream)
@@ -434,7 +441,6 @@ class Engine:
             salt=salt,
             grammar=grammar,
             is_shaped=is_shaped,
-            needs_host_ids=is_shaped or params.thinking_budget_tokens is not None,
             drafting=None if is_shaped else self._drafting(),
         )
 

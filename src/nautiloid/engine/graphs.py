@@ -132,7 +132,7 @@ class Steps:
         self.logits: Tensor | None = None
         # pages of each slot as the device knows them
         self.known: list[tuple[int, ...]] = [()] * (store.num_slots + 1)
-        self.filters: tuple[tuple[int, ...], Filters | None] = ((), None)
+        self.filters: tuple[tuple[int, ...], Filters | None] | None = None
 
     def logits_for(self, size: int) -> Tensor | None:
         """Room for logits that all steps share, so that graphs do not hold one each."""
@@ -150,6 +150,7 @@ class Steps:
             self.steps[size] = Step(size, self)
         return self.steps[size]
 
+    @torch.inference_mode()
     def prepare(self, sizes: Sequence[int] | None = None) -> None:
         """Record the steps of these batch sizes, or of all, ahead of their use."""
         for size in reversed(self.sizes if sizes is None else sizes):
@@ -220,8 +221,8 @@ class Steps:
 
     def filters_of(self, requests: Sequence[Request], size: int) -> Filters | None:
         """The filters of these requests; None when nobody has any."""
-        ids = tuple(request.id for request in requests)
-        if self.filters[0] != ids:
+        key = (size, *(request.id for request in requests))
+        if self.filters is None or self.filters[0] != key:
             params = [request.params for request in requests]
             made = None
             if any(p.top_k or p.top_p < 1 or p.min_p for p in params):
@@ -236,7 +237,7 @@ class Steps:
                     column([p.top_k for p in params], 0, torch.int32),
                     column([p.top_p for p in params], 1, torch.float32),
                 )
-            self.filters = (ids, made)
+            self.filters = (key, made)
         return self.filters[1]
 
     def draw(self, logits_BV: Tensor, words: Words, filters: Filters | None = None) -> None:

@@ -28,8 +28,7 @@ class Request:
         span: Follows the thinking span; None when there is none.
         grammar: Follows the structure of the answer; None when it is free.
         is_shaped: Whether settings change its logits before a token is drawn.
-        needs_host_ids: Whether its next token depends on the newest one in a way that only the host
-            knows, so that no step can be launched ahead.
+        is_bound: Whether the host has a part in every token of it.
         drafting: What speculation keeps of it; None when it decodes token by token.
         lease: Its place in the cache while it runs.
         num_cached: Tokens whose state is in the cache.
@@ -54,7 +53,7 @@ class Request:
     span: ThinkingSpan | None = None
     grammar: GrammarState | None = None
     is_shaped: bool = False
-    needs_host_ids: bool = False
+    is_bound: bool = field(init=False)
     drafting: Drafting | None = None
     lease: Lease | None = None
     num_cached: int = 0
@@ -70,6 +69,20 @@ class Request:
     salt: str | None = ""
     turn: int | None = None
 
+    def __post_init__(self) -> None:
+        params = self.params
+        self.is_bound = bool(self.is_shaped or params.logprobs or params.raw_logprobs)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the device can draw the token after those in flight alone."""
+        if self.is_bound:
+            return False
+        span = self.span
+        if span is None or span.budget_tokens is None or not span.is_open:
+            return True
+        return span.num_tokens + self.in_flight < span.budget_tokens
+
     @property
     def num_tokens(self) -> int:
         """Prompt and generated tokens, those in flight included."""
@@ -84,16 +97,6 @@ class Request:
     def newest(self) -> int:
         """The newest token that the host knows."""
         return self.ids[-1] if self.ids else self.prompt_ids[-1]
-
-    @property
-    def is_free(self) -> bool:
-        """Whether the device can draw its tokens alone, one after another."""
-        return not (
-            self.needs_host_ids
-            or self.is_shaped
-            or self.params.logprobs
-            or self.params.raw_logprobs
-        )
 
     def uncached(self, count: int) -> Sequence[int]:
         """The next `count` tokens to run through the model."""

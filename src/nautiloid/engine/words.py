@@ -38,7 +38,9 @@ class Words:
     def __init__(self, size: int, null_slot: int, device: torch.device):
         self.size, self.null_slot = size, null_slot
         self.is_gpu = device.type == "cuda"
-        length = size + -(-size * len(INTS) // 2)
+        # every row of words starts at a multiple of 16 bytes, whatever the size: one kernel for all
+        self.stride = -(-size // 4) * 4
+        length = self.stride + self.stride * len(INTS) // 2
         self.master = torch.zeros(length, dtype=torch.long)
         self.near = torch.zeros(length, dtype=torch.long, device=device)
         self.sent = [self._pinned(length, torch.long) for _ in range(COPIES if self.is_gpu else 0)]
@@ -46,10 +48,10 @@ class Words:
             name: words.numpy() for name, words in self._named(self.master).items()
         }
         self.device = self._named(self.near)
-        self.out = torch.zeros(2, size, dtype=torch.int32, device=device)
-        self.back = [self._pinned((2, size), torch.int32) for _ in range(COPIES)]
+        self.out = torch.zeros(2, self.stride, dtype=torch.int32, device=device)
+        self.back = [self._pinned((2, self.stride), torch.int32) for _ in range(COPIES)]
         self.turn = 0
-        self.target = Target(self.out[0], self.out[1].view(torch.float32))
+        self.target = Target(self.out[0, :size], self.out[1, :size].view(torch.float32))
         self.fill(())
         self.near.copy_(self.master)
 
@@ -57,9 +59,9 @@ class Words:
         return torch.zeros(shape, dtype=dtype, pin_memory=self.is_gpu)
 
     def _named(self, words: Tensor) -> dict[str, Tensor]:
-        size = self.size
-        ints = words[size:].view(torch.int32)
-        named = {name: ints[i * size : (i + 1) * size] for i, name in enumerate(INTS)}
+        size, stride = self.size, self.stride
+        ints = words[stride:].view(torch.int32)
+        named = {name: ints[i * stride :][:size] for i, name in enumerate(INTS)}
         named["temperature"] = named["temperature"].view(torch.float32)
         named["seed"] = words[:size]
         return named

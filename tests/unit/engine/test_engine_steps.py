@@ -7,6 +7,7 @@ import torch
 from tests.suites.steps import FREE, GREEDY, assert_near, mixed_params, prompts_of, run_ahead
 
 from nautiloid.core.errors import InputError
+from nautiloid.core.types import Message
 from nautiloid.engine.engine import Engine
 from nautiloid.engine.graphs import batch_sizes
 from nautiloid.engine.routes import POOL_TOKENS, UniformRoutes
@@ -31,15 +32,15 @@ def test_steps_ahead_give_what_steps_that_wait_give(model):
     assert [c.ids for c in got] == [c.ids for c in plain]
     assert_near(got, plain, 1e-4)
     assert is_empty(ahead)
+    assert ahead.runner.steps is not None
     assert set(ahead.runner.steps.steps) > {1}
 
 
 def test_a_step_is_launched_before_the_last_one_is_known(model):
     engine = run_ahead(engine_of(model))
-    engine.submit([1, 2, 3], GREEDY)
+    request = engine.requests[engine.submit([1, 2, 3], GREEDY)]
     for _ in range(3):
         engine.step()
-        (request,) = engine.requests.values()
         assert request.in_flight == 1
     assert len(request.ids) == 2
 
@@ -47,6 +48,7 @@ def test_a_step_is_launched_before_the_last_one_is_known(model):
 def test_the_page_table_on_the_device_follows_the_leases(model):
     engine = run_ahead(engine_of(model, memory_bytes=400_000, max_batch=4))
     steps, table, checked = engine.runner.steps, engine.pool.store.page_table, []
+    assert steps is not None
     launch = steps.launch
 
     def check(requests):
@@ -117,6 +119,22 @@ def test_pausing_with_tokens_in_flight_changes_nothing(model):
         if len(done) == 5:
             break
     assert [done[i].ids for i in ids] == [c.ids for c in plain]
+
+
+@pytest.mark.parametrize("budget", [0, 1, 5])
+def test_a_thinking_budget_waits_only_near_its_end(model, tokenizer, budget):
+    params = replace(FREE, max_tokens=25, thinking_budget_tokens=budget)
+    asked = [[Message("user", "1 + 1")], [Message("user", "2 + 7")]]
+    plain = engine_of(model, tokenizer=tokenizer).generate(asked, params)
+    engine = run_ahead(engine_of(model, tokenizer=tokenizer))
+    waited = 0
+    ids = [engine.submit(prompt, params) for prompt in asked]
+    done = {}
+    while len(done) < 2:
+        done |= engine.step()
+        waited += not engine.loop.pending
+    assert [done[i] for i in ids] == plain
+    assert 0 < waited < 20
 
 
 def test_sizes_cover_every_batch():

@@ -2,11 +2,10 @@
 """Kernels that start while the kernel before them still runs (programmatic dependent launch).
 
 A chained kernel must `wait` in every program, also in those with nothing to do, before it stores
-anything or reads what another kernel wrote. Before that it may touch weights: `prefetch` brings them
-into L2. `follow` lets the next kernel start as soon as there is room; its place is before `wait`, except
-where the next kernel reads, before its own wait, what was written two kernels before it.
-`launch(..., is_chained=True)` gives CHAINED, which is False in Triton's interpreter and on a GPU that
-knows no such thing.
+anything or reads what another kernel wrote; weights may be loaded before. `follow` lets the next kernel
+start as soon as there is room; its place is before `wait`, except where the next kernel reads, before
+its own wait, what was written two kernels before it. `launch(..., is_chained=True)` gives CHAINED, which
+is False in Triton's interpreter and on a GPU that knows no such thing.
 """
 
 from __future__ import annotations
@@ -31,17 +30,3 @@ def follow(CHAINED: tl.constexpr):
     """
     if CHAINED:
         cuda.gdc_launch_dependents()
-
-
-@triton.jit
-def prefetch(pointers, size, CHAINED: tl.constexpr):
-    """Ask for `size` bytes from each pointer on, both multiples of 16, to come into L2."""
-    if CHAINED:
-        tl.inline_asm_elementwise(
-            "cp.async.bulk.prefetch.L2.global [$1], $2; // $0",
-            "=r,l,r",
-            [pointers.to(tl.int64), size],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )

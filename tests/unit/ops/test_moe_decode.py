@@ -19,7 +19,7 @@ interpreter.allow_loaded_bounds()
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU suite covers it")
 # what each kernel is launched with here: tiles that the tiny shapes do not fill, and more than one
-SMALL = {"BM": 16, "BK": 32, "AHEAD": 0, "num_warps": 4, "num_stages": 2}
+SMALL = {"BM": 16, "BK": 32, "num_warps": 4, "num_stages": 2}
 
 
 @pytest.fixture(autouse=True)

@@ -12,33 +12,59 @@ from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.linear import kernels
 from nautiloid.ops.tuning import tuned
 
-# programs that keep the memory of a GPU with 132 multiprocessors busy
-PROGRAMS = 160
+# 16-byte pieces of weights a lane holds: more would leave too few programs a multiprocessor
+PIECES = 24
 
 
-def _tile(outputs: int) -> int:
-    """Weight rows a program, such that there are enough programs."""
-    for rows in (64, 32):
-        if blocks(outputs, rows) >= PROGRAMS:
-            return rows
-    return 16
+def rows_a_warp(inner: int, maps: int = 1) -> int:
+    """Weight rows of 16-bit numbers that the registers of a warp hold at once, at least one.
+
+    >>> rows_a_warp(2688), rows_a_warp(4096), rows_a_warp(1024, 2)
+    (2, 1, 2)
+    """
+    rows = max(1, PIECES // (maps * blocks(inner, 256)))
+    return 1 << (rows.bit_length() - 1)
 
 
 def linear(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """`x W^T + b` with the weight's rows as the wide operand of the product."""
-    tokens, inner = x_TD.shape
-    outputs = weight_ND.shape[0]
+    """`x W^T + b` of at most a few dozen rows."""
     x_TD = x_TD if x_TD.stride(1) == 1 else x_TD.contiguous()
+    weight_ND = weight_ND.contiguous()
+    if x_TD.shape[0] == 1:
+        return _single(x_TD, weight_ND, bias_N)
+    return _several(x_TD, weight_ND, bias_N)
+
+
+def _single(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
+    outputs, inner = weight_ND.shape
+    out = x_TD.new_empty(1, outputs)
+    meta = tuned("linear_single", BM=4 * rows_a_warp(inner), BK=256, num_warps=4)
+    launch(
+        kernels.single_kernel,
+        (blocks(outputs, meta["BM"]),),
+        x_TD,
+        weight_ND,
+        weight_ND if bias_N is None else bias_N,
+        out,
+        outputs,
+        D=inner,
+        HAS_BIAS=bias_N is not None,
+        is_chained=True,
+        **meta,
+    )
+    return out
+
+
+def _several(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
+    (tokens, inner), outputs = x_TD.shape, weight_ND.shape[0]
     out = x_TD.new_empty(tokens, outputs)
-    tile = _tile(outputs)
     size = min(64, max(16, power_of_2(tokens)))
-    meta = {"BM": tile, "BK": 256 if tile < 64 else 128, "AHEAD": 0, "num_stages": 4}
-    meta = tuned(f"linear_thin_{tile}", num_warps=4, **meta)
+    meta = tuned("linear_thin", BM=64, BK=64, num_warps=4, num_stages=7)
     launch(
         kernels.thin_kernel,
         (blocks(outputs, meta["BM"]), blocks(tokens, size)),
         x_TD,
-        weight_ND.contiguous(),
+        weight_ND,
         weight_ND if bias_N is None else bias_N,
         out,
         tokens,

@@ -11,25 +11,71 @@ Suffixes: T rows of x, N outputs, D inputs.
 import triton
 import triton.language as tl
 
-from nautiloid.ops.chain import follow, prefetch, wait
+from nautiloid.ops.chain import follow, wait
+
+
+@triton.jit
+def load_rows(rows, D: tl.constexpr, BK: tl.constexpr, has=None):
+    """Rows of D numbers from their addresses, as a tuple of [rows, BK]; all loads are under way at once."""
+    k = tl.arange(0, BK)
+    found = ()
+    for start in tl.static_range(0, D, BK):
+        at = rows[:, None] + start + k[None, :]
+        if has is None:
+            mask = None if start + BK <= D else (start + k < D)[None, :]
+        else:
+            mask = has[:, None] & (start + k < D)[None, :]
+        found = found + (tl.load(at, mask),)  # noqa: RUF005 - no starred tuples
+    return found
+
+
+@triton.jit
+def dot_rows(weights, x, D: tl.constexpr, BK: tl.constexpr, offsets=None):
+    """Sum of each row times x, in float32; with offsets each row has its own x there."""
+    k = tl.arange(0, BK)
+    total = tl.zeros(weights[0].shape, tl.float32)
+    # each lane reads the numbers of x that meet its weights: sharing them would cost a barrier
+    at = tl.zeros(weights[0].shape, tl.int32) + k[None, :]
+    if offsets is not None:
+        at += offsets[:, None]
+    for i in tl.static_range(len(weights)):
+        inside = (i * BK + k < D)[None, :]
+        part = tl.load(x + at + i * BK, inside, other=0.0).to(tl.float32)
+        # what lies past the end is not a number of anybody's
+        total += tl.where(inside, weights[i].to(tl.float32), 0.0) * part
+    return tl.sum(total, 1)
+
+
+@triton.jit
+def single_kernel(
+    x, weight, bias, out, N,
+    D: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, HAS_BIAS: tl.constexpr,
+    CHAINED: tl.constexpr
+):  # fmt: skip
+    """out [N] = x W^T + b of one row; the weights are in registers before x is there."""
+    n = tl.program_id(0) * BM + tl.arange(0, BM)
+    w = load_rows(weight + tl.where(n < N, n, 0).to(tl.int64) * D, D, BK)
+    follow(CHAINED)
+    wait(CHAINED)
+    y = dot_rows(w, x, D, BK)
+    if HAS_BIAS:
+        y += tl.load(bias + n, n < N, other=0.0).to(tl.float32)
+    tl.store(out + n, y.to(out.dtype.element_ty), n < N)
 
 
 @triton.jit(do_not_specialize=["T"])
 def thin_kernel(
     x, weight, bias, out, T, N, x_stride,
     D: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, HAS_BIAS: tl.constexpr,
-    AHEAD: tl.constexpr, PRECISION: tl.constexpr, CHAINED: tl.constexpr
+    PRECISION: tl.constexpr, CHAINED: tl.constexpr
 ):  # fmt: skip
-    """out [T, N] = x W^T + b; the first AHEAD bytes of each weight row come before x is there."""
+    """out [T, N] = x W^T + b."""
     n = tl.program_id(0) * BM + tl.arange(0, BM)
     t = tl.program_id(1) * BT + tl.arange(0, BT)
     k = tl.arange(0, BK)
     has = t < T
     # rows past the end repeat the last one, so that no load of the weight needs a mask
     rows = tl.minimum(n, N - 1).to(tl.int64) * D
-    row: tl.constexpr = D * weight.dtype.element_ty.primitive_bitwidth // 8
-    if AHEAD > 0 and row % 16 == 0:
-        prefetch(weight + rows, min(AHEAD, row), CHAINED)
     follow(CHAINED)
     wait(CHAINED)
     w_at = weight + rows[:, None] + k[None, :]

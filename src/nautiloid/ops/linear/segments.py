@@ -15,12 +15,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from nautiloid.ops import compiled
+from nautiloid.ops.backends import has
+from nautiloid.ops.launch import can_chain
 from nautiloid.ops.linear.summed import summed_linear, summed_segments
 from nautiloid.ops.main_grad import main_grad
 
 # where the transposed product was measured to be faster (float32, two cores)
 FEWEST_ROWS, MOST_ROWS = 3, 64
 COMPILED_ROWS = 16
+# on a Hopper GPU: one row of as many inputs as registers hold, or a few rows and a wide output
+MOST_INPUTS = 8192
+FEW_ROWS, MANY_OUTPUTS = 32, 8192
 
 
 def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
@@ -47,10 +52,20 @@ def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
     return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
 
 
-def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """`x W^T + b`; a few rows on a CPU run by a compiled kernel or as `(W x^T)^T`.
+def _is_few(x_TD: Tensor, weight_ND: Tensor) -> bool:
+    """Whether the kernels for few rows were measured to beat cuBLAS."""
+    if torch.is_grad_enabled() or x_TD.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    if weight_ND.dtype != x_TD.dtype or not has("triton") or not can_chain(x_TD.device):
+        return False
+    rows, (outputs, inputs) = x_TD.shape[0], weight_ND.shape
+    return inputs <= MOST_INPUTS if rows == 1 else rows <= FEW_ROWS and outputs >= MANY_OUTPUTS
 
-    Both read the weights up to twice as fast as the plain product.
+
+def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """`x W^T + b`; a few rows run by kernels of their own, or on a CPU as `(W x^T)^T`.
+
+    These read the weights up to twice as fast as the plain product.
 
     >>> linear(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).item()
     11.0
@@ -62,6 +77,10 @@ def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Ten
         from nautiloid.ops.linear.jit import linear as thin_linear
 
         return thin_linear(x_XD, weight_ND, bias_N)
+    if rows > 0 and x_XD.is_cuda and _is_few(x_XD, weight_ND):
+        from nautiloid.ops.linear.cuda import linear as few_linear
+
+        return few_linear(x_XD, weight_ND, bias_N)
     is_thin = FEWEST_ROWS <= rows <= MOST_ROWS
     if not is_thin or torch.is_grad_enabled() or x_XD.device.type != "cpu":
         return F.linear(x_XD, weight_ND, bias_N)

@@ -49,6 +49,8 @@ ROUTED_TOKENS = 512
 SOME_ROWS = 64
 # mean rows an expert up to which a GPU is bound by reading the weights
 FEW_ROWS = 32
+# tokens up to which the shared expert runs along with the routed ones: it is read once for each few
+ALONG_TOKENS = 32
 
 
 def _is_for_kernels(x: Tensor) -> bool:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from nautiloid.ops.launch import blocks, launch, power_of_2
+from nautiloid.ops.linear.cuda import rows_a_warp
 from nautiloid.ops.moe import kernels_choose as choosing
 from nautiloid.ops.moe import kernels_decode as kernels
+from nautiloid.ops.moe import kernels_single as one
 from nautiloid.ops.moe.reference import Activation, Routing, Score, Weights
 from nautiloid.ops.tuning import tuned
 
@@ -52,12 +54,10 @@ def block_size(tokens: int, top_k: int, experts: int) -> int:
 
 
 def arrange(experts_TK: Tensor, experts: int) -> Blocks:
-    """Blocks of the assignments, by expert; for one token each assignment is a block by itself."""
+    """Blocks of the assignments, by expert."""
     tokens, top_k = experts_TK.shape
     assigned = tokens * top_k
     size = block_size(tokens, top_k, experts)
-    if tokens == 1:
-        return Blocks(experts_TK, experts_TK, assigned, size)
     most = min(experts, assigned) + assigned // size
     integers = {"dtype": torch.int32, "device": experts_TK.device}
     found = Blocks(torch.empty(most, **integers), torch.empty(most, size, **integers), most, size)
@@ -170,14 +170,89 @@ def experts(
         activation: Of all experts.
         shared: up [n M, L], down [L, n M] and gate like up of the shared expert, for a whole n.
     """
-    tokens, inner = x_TL.shape
-    count, width = up_EML.shape[:2]
-    top_k = experts_TK.shape[1]
     x_TL = _dense(x_TL)
     experts_TK, weights_TK = experts_TK.contiguous(), weights_TK.contiguous()
-    always_up, always_down, always_gate = shared or (up_EML, down_ELM, gate_EML)
-    parts = 0 if shared is None else always_up.shape[0] // width
-    assert parts * width == always_up.shape[0] or shared is None
+    routed = up_EML, down_ELM, gate_EML
+    if x_TL.shape[0] == 1:
+        return _single(x_TL, experts_TK, weights_TK, routed, shared, activation)
+    return _several(x_TL, experts_TK, weights_TK, routed, shared, activation)
+
+
+def _parts(routed: Weights, shared: Weights | None) -> int:
+    """How many routed experts the shared one makes."""
+    if shared is None:
+        return 0
+    width = routed[0].shape[1]
+    assert shared[0].shape[0] % width == 0
+    return shared[0].shape[0] // width
+
+
+def _single(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    routed: Weights,
+    shared: Weights | None,
+    activation: Activation,
+) -> Tensor:
+    """One token: matrix times vector."""
+    up, down, gate = routed
+    always_up, always_down, always_gate = shared or routed
+    top_k, (width, inner), parts = experts_TK.shape[1], up.shape[1:], _parts(routed, shared)
+    act = x_TL.new_empty(parts + top_k, width)
+    size = 4 * rows_a_warp(inner, 1 if gate is None else 2)
+    meta = tuned("moe_single_up", BM=size, BK=256, num_warps=4)
+    common = {"K": top_k, "L": inner, "M": width, "SHARED": parts, "is_chained": True}
+    launch(
+        one.single_up_kernel,
+        (act.shape[0] * blocks(width, meta["BM"]),),
+        x_TL,
+        up,
+        up if gate is None else gate,
+        always_up,
+        always_up if always_gate is None else always_gate,
+        weights_TK,
+        experts_TK,
+        act,
+        IS_RELU2=activation == "relu2",
+        HAS_GATE=gate is not None,
+        **common,
+        **meta,
+    )
+    out = torch.empty_like(x_TL)
+    together = power_of_2(top_k + parts)
+    warps = 8 if together <= 16 else 16
+    size = max(1, warps * rows_a_warp(width) // together)
+    meta = tuned("moe_single_down", BM=size, BK=256, num_warps=warps)
+    launch(
+        one.single_down_kernel,
+        (blocks(inner, meta["BM"]),),
+        act,
+        down,
+        always_down,
+        experts_TK,
+        out,
+        PARTS=together,
+        **common,
+        **meta,
+    )
+    return out
+
+
+def _several(
+    x_TL: Tensor,
+    experts_TK: Tensor,
+    weights_TK: Tensor,
+    routed: Weights,
+    shared: Weights | None,
+    activation: Activation,
+) -> Tensor:
+    """A few rows an expert: a layout, and tiles of the weights as the wide operand."""
+    up_EML, down_ELM, gate_EML = routed
+    always_up, always_down, always_gate = shared or routed
+    count, width, inner = up_EML.shape
+    tokens, top_k = experts_TK.shape
+    parts = _parts(routed, shared)
     found = arrange(experts_TK, count)
     rows = tokens * (top_k + parts)
     act = x_TL.new_empty(rows, width)
@@ -188,11 +263,10 @@ def experts(
         "M": width,
         "BT": found.size,
         "SHARED": parts,
-        "IS_SINGLE": tokens == 1,
         "PRECISION": _precision(x_TL),
         "is_chained": True,
     }
-    meta = tuned("moe_decode_up", BM=64, BK=128, AHEAD=0, num_warps=4, num_stages=4)
+    meta = tuned("moe_decode_up", BM=64, BK=128, num_warps=4, num_stages=4)
     launch(
         kernels.up_kernel,
         (whole * blocks(width, meta["BM"]),),
@@ -202,7 +276,6 @@ def experts(
         always_up,
         always_up if always_gate is None else always_gate,
         weights_TK,
-        experts_TK,
         found.experts,
         found.rows,
         act,
@@ -214,14 +287,13 @@ def experts(
         **meta,
     )
     y = x_TL.new_empty(rows, inner)
-    meta = tuned("moe_decode_down", BM=64, BK=64, AHEAD=0, num_warps=4, num_stages=4)
+    meta = tuned("moe_decode_down", BM=64, BK=64, num_warps=4, num_stages=6)
     launch(
         kernels.down_kernel,
         (whole * blocks(inner, meta["BM"]),),
         act,
         down_ELM,
         always_down,
-        experts_TK,
         found.experts,
         found.rows,
         y,

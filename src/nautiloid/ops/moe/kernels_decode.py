@@ -3,8 +3,7 @@
 A block is up to BT assignments of one expert; it is the narrow operand of products whose wide operand
 is a tile of BM rows of the expert's weight. An expert with more assignments has several blocks, which
 run close in time and share its weights in L2. The shared expert is SHARED more experts as wide as a
-routed one, which every token takes with weight 1; its programs come first, since they may fetch
-weights while the router runs.
+routed one, which every token takes with weight 1.
 
 Suffixes: T tokens, K experts a token, A = T K assignments, E experts, L expert input width, M expert
 width, S rows of the shared expert (SHARED T).
@@ -16,7 +15,7 @@ width, S rows of the shared expert (SHARED T).
 import triton
 import triton.language as tl
 
-from nautiloid.ops.chain import follow, prefetch, wait
+from nautiloid.ops.chain import follow, wait
 
 
 # sizes that change from step to step are not compiled in
@@ -61,20 +60,12 @@ def layout_kernel(
         tl.store(block_experts + i, -1)
 
 
-@triton.jit
-def _fetch_rows(weight, rows, width, K: tl.constexpr, AHEAD: tl.constexpr, CHAINED: tl.constexpr):
-    """Bring the first AHEAD bytes of weight rows of K numbers, `width` apart, into L2."""
-    row: tl.constexpr = K * weight.dtype.element_ty.primitive_bitwidth // 8
-    if AHEAD > 0 and row % 16 == 0:
-        prefetch(weight + rows.to(tl.int64) * width, min(AHEAD, row), CHAINED)
-
-
 @triton.jit(do_not_specialize=["T"])
 def up_kernel(
-    x, up, gate, shared_up, shared_gate, weights, experts, block_experts, block_rows, act, T, x_stride,
+    x, up, gate, shared_up, shared_gate, weights, block_experts, block_rows, act, T, x_stride,
     K: tl.constexpr, L: tl.constexpr, M: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr,
-    BK: tl.constexpr, SHARED: tl.constexpr, IS_SINGLE: tl.constexpr, IS_RELU2: tl.constexpr,
-    HAS_GATE: tl.constexpr, AHEAD: tl.constexpr, PRECISION: tl.constexpr, CHAINED: tl.constexpr
+    BK: tl.constexpr, SHARED: tl.constexpr, IS_RELU2: tl.constexpr, HAS_GATE: tl.constexpr,
+    PRECISION: tl.constexpr, CHAINED: tl.constexpr
 ):  # fmt: skip
     """act [A + S, M]: `w act(x W_up^T, x W_gate^T)` of every assignment, then of the shared expert."""
     TILES: tl.constexpr = (M + BM - 1) // BM  # pyright: ignore[reportAssignmentType]
@@ -84,19 +75,12 @@ def up_kernel(
     chunks = (T + BT - 1) // BT
     is_shared = block < SHARED * chunks
     expert = 0
-    half = 0
     # rows past the end repeat the first, so that no load of a weight needs a mask
     rows = tl.where(m < M, m, 0)
-    if SHARED > 0:  # noqa: SIM102 - known when compiling, unlike what follows
-        if is_shared:
-            half = block // chunks
-            _fetch_rows(shared_up + half * M * L, rows, L, L, AHEAD, CHAINED)
-            if HAS_GATE:
-                _fetch_rows(shared_gate + half * M * L, rows, L, L, AHEAD, CHAINED)
-    # the next kernel reads the layout before its wait, so it may start only after this wait
-    wait(CHAINED)
     follow(CHAINED)
+    wait(CHAINED)
     if is_shared:
+        half = block // chunks
         t = block % chunks * BT + j
         has = t < T
         row = T * K + half * T + t
@@ -105,12 +89,8 @@ def up_kernel(
         gate_e = shared_gate + half * M * L
     else:
         b = block - SHARED * chunks
-        if IS_SINGLE:
-            expert = tl.load(experts + b).to(tl.int32)
-            row = tl.where(j == 0, b, -1)
-        else:
-            expert = tl.load(block_experts + b)
-            row = tl.load(block_rows + b * BT + j, (expert >= 0) & (j < BT), other=-1)
+        expert = tl.load(block_experts + b)
+        row = tl.load(block_rows + b * BT + j, (expert >= 0) & (j < BT), other=-1)
         has = row >= 0
         t = row // K
         w = tl.load(weights + row, has, other=0.0).to(tl.float32)
@@ -154,15 +134,11 @@ def up_kernel(
 
 @triton.jit(do_not_specialize=["T"])
 def down_kernel(
-    act, down, shared_down, experts, block_experts, block_rows, parts, T,
+    act, down, shared_down, block_experts, block_rows, parts, T,
     K: tl.constexpr, L: tl.constexpr, M: tl.constexpr, BT: tl.constexpr, BM: tl.constexpr,
-    BK: tl.constexpr, SHARED: tl.constexpr, IS_SINGLE: tl.constexpr, AHEAD: tl.constexpr,
-    PRECISION: tl.constexpr, CHAINED: tl.constexpr
+    BK: tl.constexpr, SHARED: tl.constexpr, PRECISION: tl.constexpr, CHAINED: tl.constexpr
 ):  # fmt: skip
-    """parts [A + S, L]: `act W_down^T` of every row of act.
-
-    The layout was written two kernels ago, so the weights that it names may come ahead of the wait.
-    """
+    """parts [A + S, L]: `act W_down^T` of every row of act."""
     TILES: tl.constexpr = (L + BM - 1) // BM  # pyright: ignore[reportAssignmentType]
     block = tl.program_id(0) // TILES
     m = tl.program_id(0) % TILES * BM + tl.arange(0, BM)
@@ -171,6 +147,9 @@ def down_kernel(
     is_shared = block < SHARED * chunks
     expert = 0
     width = M
+    rows = tl.where(m < L, m, 0)
+    follow(CHAINED)
+    wait(CHAINED)
     if is_shared:
         half = block // chunks
         t = block % chunks * BT + j
@@ -180,20 +159,10 @@ def down_kernel(
         width = M * SHARED
     else:
         b = block - SHARED * chunks
-        if IS_SINGLE:
-            expert = tl.load(experts + b).to(tl.int32)
-            row = tl.where(j == 0, b, -1)
-        else:
-            expert = tl.load(block_experts + b)
-            row = tl.load(block_rows + b * BT + j, (expert >= 0) & (j < BT), other=-1)
+        expert = tl.load(block_experts + b)
+        row = tl.load(block_rows + b * BT + j, (expert >= 0) & (j < BT), other=-1)
         has = row >= 0
         base = down + expert.to(tl.int64) * (M * L)
-    base = tl.multiple_of(base, 16)
-    rows = tl.where(m < L, m, 0)
-    if expert >= 0:
-        _fetch_rows(base, rows, width, M, AHEAD, CHAINED)
-    follow(CHAINED)
-    wait(CHAINED)
     if expert >= 0:
         k = tl.arange(0, BK)
         a_at = act + tl.where(has, row, 0).to(tl.int64)[:, None] * M + k[None, :]

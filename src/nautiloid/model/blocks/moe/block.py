@@ -120,7 +120,8 @@ class MoE(Block[MoEConfig]):
     def _few(self, x_TD: Tensor, ctx: Context) -> Tensor:
         """`forward` where weights, not products, bound the work: the shared expert runs along."""
         experts_TK, weights_TK = self.route(x_TD, ctx, is_few=True)
-        latent, always = self.fc1_latent_proj, self._always()
+        always = self._always() if x_TD.shape[0] <= moe.ALONG_TOKENS else None
+        latent = self.fc1_latent_proj
         a = self.experts.input_operand(x_TD if latent is None else latent(x_TD))
         routed, activation = self.experts.operands(), self.mix.activation
         y = moe.few_experts(a, experts_TK, weights_TK, routed, always, activation)

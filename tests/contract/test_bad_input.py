@@ -237,6 +237,25 @@ def test_a_run_that_cannot_start_leaves_its_folder_free(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--temperature", "nan"], "sampling.temperature: nan: use a finite number"),
+        (["--top-p", "0"], "sampling.top_p: 0.0: use a number above 0"),
+        (["--max-tokens", "0"], "sampling.max_tokens: 0: use at least 1"),
+        (["--budget", "-1"], "sampling.thinking_budget_tokens: -1: use None or at least 0"),
+        (["--temprature", "1"], "--temprature: unknown option"),
+        (["--input", "x.jsonl"], "--output: give --input and --output together"),
+        (["--input", "no.jsonl", "--output", "x"], "no.jsonl: no such file"),
+    ],
+)
+def test_wrong_settings_of_a_chat(
+    model: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    fails(["chat", str(model), *more], capsys, says)
+    assert leftovers(model.parent) == []
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(["chat", str(model), "--device", "cuda"], capsys, "device: cuda: torch sees no GPU")

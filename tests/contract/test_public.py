@@ -43,7 +43,7 @@ def test_signatures_hold() -> None:
     assert parameters(engine)[0] == "path_or_model"
     options = {"tokenizer", "max_batch", "memory_bytes", "device", "dtype", "seed"}
     assert options <= set(parameters(engine))
-    assert parameters(engine.generate) == ["self", "prompts", "params", "thinking", "tools"]
+    assert parameters(engine.generate)[:5] == ["self", "prompts", "params", "thinking", "tools"]
     for name in ("stream", "submit", "abort", "step", "score", "load_weights", "pause", "resume"):
         assert callable(getattr(engine, name))
 

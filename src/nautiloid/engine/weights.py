@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,13 +11,30 @@ from nautiloid.core.errors import InputError
 from nautiloid.model.decoder import Decoder
 
 
+def check_weights(model: Decoder, stream: Iterable[tuple[str, Tensor]]) -> None:
+    """Look at a whole set of tensors and copy nothing.
+
+    Raises:
+        InputError: A tensor is unknown, comes twice, has another shape or dtype, or is missing.
+    """
+    for _ in _checked(model, stream):
+        pass
+
+
 def copy_weights(model: Decoder, stream: Iterable[tuple[str, Tensor]]) -> None:
     """Copy a whole set of tensors into the model.
 
     Raises:
-        InputError: A tensor is unknown, comes twice, has another shape or dtype, or is missing. The
-            tensors before it are already copied.
+        InputError: As for `check_weights`; the tensors before the wrong one are already copied.
     """
+    for target, tensor in _checked(model, stream):
+        with torch.no_grad():
+            target.copy_(tensor)
+
+
+def _checked(
+    model: Decoder, stream: Iterable[tuple[str, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
     targets = dict(model.state_dict())
     left = set(targets)
     for name, tensor in stream:
@@ -32,8 +49,7 @@ def copy_weights(model: Decoder, stream: Iterable[tuple[str, Tensor]]) -> None:
             )
         if tensor.dtype != target.dtype:
             raise InputError(f"weights: {name}", tensor.dtype, f"expected {target.dtype}")
-        with torch.no_grad():
-            target.copy_(tensor)
+        yield target, tensor
         left.discard(name)
     if left:
         raise InputError(f"weights: {min(left)}", None, f"missing, with {len(left) - 1} others")

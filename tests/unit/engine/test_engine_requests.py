@@ -154,10 +154,15 @@ def test_new_weights_take_over(model):
         ),
     ],
 )
-def test_wrong_weights_are_named_and_stop_the_engine(model, change, match):
+def test_wrong_weights_are_named_and_a_torn_set_stops_the_engine(model, change, match):
     engine = Engine(copy_of(model), stop_ids=())
+    wrong = change(dict(model.state_dict()))
+    before = engine.generate([[40]], GREEDY)[0]
     with pytest.raises(InputError, match=match):
-        engine.load_weights(change(dict(model.state_dict())).items(), 1)
+        engine.load_weights(wrong.items(), 1)  # seen before anything is changed
+    assert engine.generate([[40]], GREEDY)[0].ids == before.ids
+    with pytest.raises(InputError, match=match):
+        engine.load_weights(iter(wrong.items()), 1)
     with pytest.raises(InputError, match="load_weights failed"):
         engine.generate([[40]], GREEDY)
     engine.load_weights(model.state_dict().items(), 2)

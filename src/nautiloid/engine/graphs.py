@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from nautiloid.engine.checks import Check
 from nautiloid.engine.request import Request
 from nautiloid.engine.routes import POOL_TOKENS, UniformRoutes
 from nautiloid.engine.sampler import Pick
@@ -59,13 +60,18 @@ class Step:
     def run(self, requests: Sequence[Request]) -> None:
         """Run the newest token of each request; the words were written."""
         steps = self.steps
-        if steps.is_gpu and self.graph is None and steps.obstacle is None:
-            self._capture()
+        if self.graph is None:
+            self.graph = steps.record(lambda: self._forward(self._context()))
         self.words.send()
         if self.graph is None:
             self._forward(steps.host_context(requests, self))
         else:
             self.graph.replay()
+
+    def _context(self) -> Context:
+        """What the forward needs where the host stays behind."""
+        view = FixedView(self.steps.store, self.words.device["slot"], self.words.device["past"])
+        return Context(lengths=(1,) * self.size, positions_T=self.positions, state=view)
 
     def _forward(self, context: Context) -> None:
         steps, words = self.steps, self.words.device
@@ -80,33 +86,6 @@ class Step:
         hidden = steps.model.hidden(self.tokens, context).hidden_TD
         self.logits = steps.model.logits(hidden, steps.logits_for(self.size))
         steps.draw(self.logits, self.words)
-
-    def _capture(self) -> None:
-        """Record the step over rows that stand for nothing."""
-        steps = self.steps
-        view = FixedView(steps.store, self.words.device["slot"], self.words.device["past"])
-
-        def context() -> Context:
-            return Context(lengths=(1,) * self.size, positions_T=self.positions, state=view)
-
-        stream, current = steps.stream, torch.cuda.current_stream()
-        assert stream is not None
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            try:
-                self._forward(context())  # makes kernels and workspaces
-            except HostNeededError as error:
-                steps.obstacle = str(error)
-                log.info("decoding runs one operation at a time: %s", error)
-                return
-            graph = torch.cuda.CUDAGraph()
-            graph.capture_begin(pool=steps.memory, capture_error_mode="thread_local")
-            try:
-                self._forward(context())
-            finally:
-                graph.capture_end()
-        current.wait_stream(stream)
-        self.graph = graph
 
 
 class Steps:
@@ -126,6 +105,7 @@ class Steps:
         self.newest = torch.zeros(store.num_slots + 1, dtype=torch.int32, device=model.device)
         self.sizes = batch_sizes(store.num_slots)
         self.steps: dict[int, Step] = {}
+        self.checks: dict[tuple[int, int], Check] = {}
         self.obstacle: str | None = None
         self.stream = torch.cuda.Stream(model.device) if self.is_gpu else None
         self.memory = torch.cuda.graph_pool_handle() if self.is_gpu else None
@@ -133,6 +113,27 @@ class Steps:
         # pages of each slot as the device knows them
         self.known: list[tuple[int, ...]] = [()] * (store.num_slots + 1)
         self.filters: tuple[tuple[int, ...], Filters | None] | None = None
+
+    def record(self, run: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        """What `run` launches over rows that stand for nothing; None where it cannot be recorded."""
+        if self.stream is None or self.obstacle is not None:
+            return None
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            try:
+                run()  # makes kernels and workspaces
+            except HostNeededError as error:
+                self.obstacle = str(error)
+                log.info("decoding runs one operation at a time: %s", error)
+                return None
+            graph.capture_begin(pool=self.memory, capture_error_mode="thread_local")
+            try:
+                run()
+            finally:
+                graph.capture_end()
+        current.wait_stream(self.stream)
+        return graph
 
     def logits_for(self, size: int) -> Tensor | None:
         """Room for logits that all steps share, so that graphs do not hold one each."""
@@ -177,6 +178,25 @@ class Steps:
         """A prefill wrote the rows of these slots: what was known of them may be of an earlier user."""
         for slot in slots:
             self.known[slot] = ()
+
+    def check(
+        self, requests: Sequence[Request], tokens: Sequence[Sequence[int]], accepted: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Run the newest token of each request and its drafts; nothing is drawn or counted as cached.
+
+        Args:
+            tokens: As many for each request.
+            accepted: int32 [slots, 1], pending tokens of each slot that count.
+
+        Returns:
+            Trunk outputs [B, T, D] and float32 logits [B, T, V], which hold until the next check.
+        """
+        size = self.sizes[bisect_left(self.sizes, len(requests))]
+        key = (size, len(tokens[0]))
+        if key not in self.checks:
+            self.checks[key] = Check(*key, self, accepted)
+        self.sync_pages(requests)
+        return self.checks[key].run(requests, tokens)
 
     def sync_pages(self, requests: Sequence[Request], words: Words | None = None) -> None:
         """Tell the device of pages it does not know: one more goes with the words of a step."""

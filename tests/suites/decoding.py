@@ -8,7 +8,7 @@ TIE = 1e-4
 def full_logits(model, ids):
     """Logits [T, V] of one whole sequence."""
     with torch.no_grad():
-        return model(torch.tensor([list(ids)]))[0]
+        return model(torch.tensor([list(ids)], device=model.device))[0].cpu()
 
 
 def check_near_tie(model, prompt_ids, ids, other_ids, tie=TIE):

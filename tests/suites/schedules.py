@@ -8,11 +8,14 @@ from tests.suites.decoding import TIE, full_logits
 
 from nautiloid.core.seed import Seed
 from nautiloid.core.types import SamplingParams
+from nautiloid.engine.budget import Sizes
+from nautiloid.engine.engine import Engine
 from nautiloid.model.blocks.attention import AttentionConfig
 from nautiloid.model.blocks.mamba import MambaConfig
 from nautiloid.model.blocks.moe import MoEConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.decoder import Decoder
+from nautiloid.model.states import StateTypes
 
 VOCAB = 61
 CHUNK = 16
@@ -42,31 +45,40 @@ def hybrid(pattern="M*EM*", seed=3, **options):
     return model
 
 
-def page_bytes(config, page_tokens=PAGE):
-    """Bytes of one page in float32."""
-    block = config.blocks["*"]
-    one = 2 * block.num_key_value_heads * block.head_dim * 4
-    return config.pattern.count("*") * one * page_tokens
+def engine_of(model, *, pages, max_batch=3, snapshots=4, page_tokens=PAGE, **options):
+    """An engine with so many pages and snapshots that can be handed out."""
+    if options.get("prefix_cache"):
+        options["snapshots"] = snapshots
+    else:
+        snapshots = 0
+    is_cpu = model.device.type == "cpu"
+    types = StateTypes(model.dtype)
+    sizes = Sizes.of(model.config, page_tokens, types, None, has_tables=not is_cpu)
+    memory = (max_batch + 1) * (sizes.slot_bytes + sizes.table_bytes)
+    memory += snapshots * sizes.slot_bytes + (pages + 1) * sizes.page_bytes
+    engine = Engine(
+        model,
+        max_batch=max_batch,
+        memory_bytes=memory,
+        page_tokens=page_tokens,
+        stop_ids=(),
+        **options,
+    )
+    assert engine.pool.num_slots == max_batch
+    return engine
 
 
-def slot_bytes(config):
-    """Bytes of one slot in float32."""
-    block = config.blocks["M"]
-    ssm = block.mamba_num_heads * block.mamba_head_dim * block.ssm_state_size
-    return config.pattern.count("M") * 4 * (ssm + (block.conv_kernel - 1) * block.conv_channels)
-
-
-def check_logprobs(model, done, temperature=0.0, bound=3e-5):
+def check_logprobs(model, done, temperature=0.0, bound=3e-5, tie=TIE):
     """Near-tie rule against the full forward of the same tokens, for a request run with others.
 
-    A greedy id is the best one or within `TIE` logits of it; logprobs agree within `bound`.
+    A greedy id is the best one or within `tie` logits of it; logprobs agree within `bound`.
     """
     if not done.ids:
         return
     rows = full_logits(model, [*done.prompt_ids, *done.ids])[len(done.prompt_ids) - 1 : -1]
     chosen = torch.tensor(done.ids)[:, None]
     if temperature == 0:
-        assert (rows.amax(-1) - rows.gather(1, chosen)[:, 0]).max() < TIE
+        assert (rows.amax(-1) - rows.gather(1, chosen)[:, 0]).max() < tie
     else:
         rows = rows / temperature
     expected = rows.log_softmax(-1).gather(1, chosen)[:, 0]
@@ -161,3 +173,36 @@ event = st.one_of(
     st.tuples(st.just("abort"), st.integers(0, 7)),
     st.just("pause"),
 )
+
+
+def play(engine, events):
+    """Run a schedule to its end; completions by what was asked, aborted ones left out."""
+    known, done = {}, []
+
+    def take(finished):
+        done.extend((known.pop(i), completion) for i, completion in finished.items())
+
+    for what in events:
+        if isinstance(what, Asked):
+            if len(what.prompt) + what.max_tokens > engine.max_context_tokens:
+                continue
+            known[
+                engine.submit(what.prompt, what.params, priority=what.priority, client=what.client)
+            ] = what
+        elif isinstance(what, int):
+            for _ in range(what):
+                take(engine.step())
+                check_pool(engine)
+        elif what == "pause":
+            engine.pause()
+            assert len(engine.pool.free_slots) == engine.pool.num_slots
+            engine.resume()
+        elif known:
+            request_id = sorted(known)[what[1] % len(known)]
+            del known[request_id]
+            engine.abort(request_id)
+            check_pool(engine)
+    take(engine.drain())
+    assert not known
+    check_empty(engine)
+    return done

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.suites import schedules
 from tests.suites.decoding import check_near_tie
 from tests.suites.schedules import (
     CHUNK,
@@ -16,8 +17,6 @@ from tests.suites.schedules import (
     check_logprobs,
     check_pool,
     hybrid,
-    page_bytes,
-    slot_bytes,
 )
 
 from nautiloid.core.types import SamplingParams
@@ -167,11 +166,7 @@ def test_new_weights_forget_all_prefixes():
 def test_swapped_states_do_not_outlive_the_weights():
     """Near-tie rule under the new weights: what was in host memory came from the old ones."""
     model, other = hybrid(seed=3), hybrid(seed=4)
-    config = model.config
-    memory = 4 * slot_bytes(config) + 11 * page_bytes(config)
-    engine = engine_of(
-        model, max_batch=3, memory_bytes=memory, preemption="swap", prefix_cache=False
-    )
+    engine = schedules.engine_of(model, pages=10, preemption="swap")
     params = SamplingParams(temperature=0.0, max_tokens=40)
     asked = {engine.submit(tokens(20, i), params): tokens(20, i) for i in range(3)}
     while not engine.scheduler.swapped:
@@ -188,9 +183,7 @@ def test_swapped_states_do_not_outlive_the_weights():
 
 
 def test_old_prefixes_go_before_anybody_gives_way():
-    config = MODEL.config
-    memory = 9 * slot_bytes(config) + 31 * page_bytes(config)
-    engine = engine_of(memory_bytes=memory, max_batch=2, snapshots=6)
+    engine = schedules.engine_of(MODEL, pages=30, max_batch=2, snapshots=6, prefix_cache=True)
     for i in range(20):
         done = engine.generate([tokens(60, i)], SamplingParams(temperature=0.0, max_tokens=30))[0]
         check_logprobs(MODEL, done)

@@ -6,40 +6,22 @@ from hypothesis import strategies as st
 from tests.suites.schedules import (
     CHUNK,
     PAGE,
-    Asked,
     asked,
     check_empty,
     check_logprobs,
-    check_pool,
+    engine_of,
     event,
     hybrid,
-    page_bytes,
-    slot_bytes,
+    play,
 )
 from tests.suites.steps import run_ahead
 
 from nautiloid.core.types import SamplingParams
-from nautiloid.engine.engine import Engine
 
 MODEL = hybrid()
 ATTENTION = hybrid("*E*")
 SCANS = hybrid("MEM")
 PIECES = [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * PAGE, 2048]
-
-
-def engine_of(model, *, pages, max_batch=3, snapshots=4, **options):
-    """An engine with so many pages that can be handed out."""
-    config = model.config
-    memory = None
-    if options.get("prefix_cache"):
-        options["snapshots"] = snapshots
-    if "*" in config.pattern:
-        slot = slot_bytes(config)
-        rows = max_batch + 1 + (snapshots if options.get("prefix_cache") else 0)
-        memory = rows * slot + (pages + 1) * page_bytes(config)
-    return Engine(
-        model, max_batch=max_batch, memory_bytes=memory, page_tokens=PAGE, stop_ids=(), **options
-    )
 
 
 def ahead(engine):
@@ -56,39 +38,6 @@ def ahead(engine):
 
     steps.launch = checked
     return engine
-
-
-def play(engine, events):
-    """Run a schedule to its end; completions by what was asked, aborted ones left out."""
-    known, done = {}, []
-
-    def take(finished):
-        done.extend((known.pop(i), completion) for i, completion in finished.items())
-
-    for what in events:
-        if isinstance(what, Asked):
-            if len(what.prompt) + what.max_tokens > engine.max_context_tokens:
-                continue
-            known[
-                engine.submit(what.prompt, what.params, priority=what.priority, client=what.client)
-            ] = what
-        elif isinstance(what, int):
-            for _ in range(what):
-                take(engine.step())
-                check_pool(engine)
-        elif what == "pause":
-            engine.pause()
-            assert len(engine.pool.free_slots) == engine.pool.num_slots
-            engine.resume()
-        elif known:
-            request_id = sorted(known)[what[1] % len(known)]
-            del known[request_id]
-            engine.abort(request_id)
-            check_pool(engine)
-    take(engine.drain())
-    assert not known
-    check_empty(engine)
-    return done
 
 
 @settings(max_examples=40, deadline=None)

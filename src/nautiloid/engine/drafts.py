@@ -183,8 +183,7 @@ class MTPDrafter:
         view = store.view([_slot(run.request) for run in runs], pages, past)
         view.first_key = 1
         lengths = [run.count for run in runs]
-        # token r stands where the trunk's output before it does
-        positions = [at - 1 for run in runs for at in range(run.start, run.start + run.count)]
+        positions = [at for run in runs for at in range(run.start, run.start + run.count)]
         context = Context(
             lengths=tuple(lengths),
             positions_T=torch.tensor(positions, device=self.device),

@@ -79,8 +79,7 @@ class Speculator:
         for request in requests:
             at = by_request.get(request.id)
             ids = () if at is None else drafts.ids[at]
-            room = request.most_tokens - request.num_cached
-            tokens = size if room >= size else 1 + len(ids)
+            tokens = size if self._room(request) >= size else 1 + len(ids)
             group = groups.get(tokens)
             if group is None:
                 group = groups[tokens] = _Group([], [], None if drafts.q is None else [], tokens)
@@ -115,7 +114,15 @@ class Speculator:
         """Drafts of which every one might be kept, with another token behind them."""
         if request.is_shaped or (request.span is not None and request.span.forced):
             return 0
-        return min(self.speculation.num_tokens, request.max_tokens - len(request.ids) - 1)
+        left = request.max_tokens - len(request.ids)
+        return min(self.speculation.num_tokens, left - 1, self._room(request) - 1)
+
+    def _room(self, request: Request) -> int:
+        """Tokens that can be run before the request needs more pages or comes to its end."""
+        room = request.most_tokens
+        if self.pool.has_pages and request.lease is not None:
+            room = min(room, len(request.lease.pages) * self.pool.page_tokens)
+        return room - request.num_cached
 
     def _verify(self, group: _Group) -> dict[int, list[Pick]]:
         requests, size = group.requests, group.tokens

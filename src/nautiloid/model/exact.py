@@ -44,6 +44,7 @@ class Carry:
     pages: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     is_paged: bool = False
     is_step: bool = False
+    first_key: int = 0
 
     @property
     def past(self) -> tuple[int]:

@@ -6,13 +6,11 @@ import torch
 from tests.suites.decoding import check_greedy
 
 from nautiloid.core.errors import InputError
-from nautiloid.core.seed import Seed
 from nautiloid.core.types import Message, SamplingParams
 from nautiloid.engine.engine import Engine
 from nautiloid.engine.speculation import Speculation
 from nautiloid.model.config import MTPConfig
 from nautiloid.model.context import Context
-from nautiloid.model.decoder import Decoder
 from nautiloid.model.mtp import shift_within
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=20)
@@ -24,23 +22,6 @@ def prompts(count, seed=0, longest=150):
     return [
         [draw.randrange(40, 350) for _ in range(draw.randint(1, longest))] for _ in range(count)
     ]
-
-
-@pytest.fixture(scope="module")
-def drafting_model(config):
-    """A tiny hybrid whose head and trunk agree often enough that some drafts are kept."""
-    model = Decoder(replace(config, mtp=MTPConfig(depth=2), initializer_range=0.12))
-    model.init_weights(Seed(1))
-    with torch.no_grad():
-        # both then say mostly that tokens go round in circles of four
-        model.embeddings.weight *= 4
-        assert model.lm_head is not None
-        circles = model.embeddings.weight.unflatten(0, (-1, 4)).roll(1, 1).flatten(0, 1)
-        model.lm_head.weight += 0.3 * circles
-        assert model.mtp is not None
-        fusion = model.mtp.layers[0].eh_proj.weight
-        fusion[:, : fusion.shape[0]] += 3 * torch.eye(fusion.shape[0])
-    return model
 
 
 @pytest.fixture

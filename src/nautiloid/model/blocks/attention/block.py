@@ -93,6 +93,8 @@ class AttentionMix(nn.Module):
                 "is_causal", False, "a bidirectional block keeps no state; run it whole"
             )
         is_step = len(ctx.lengths) == q.shape[0] and not state.is_fresh
+        # rows without keys are cut off one sequence at a time
+        is_step &= state.first_key == 0
         if is_step and self.is_plain and self.is_compiled:
             keys, values = (state.pages_of(self.layer, name) for name in ("k", "v"))
             rows = (q, k, v)
@@ -122,7 +124,10 @@ class AttentionMix(nn.Module):
             return attention.sdpa.decode(q, keys, values, totals, scale=self.scale)
         outputs: list[Tensor] = []
         for s, part in enumerate(q.split(list(ctx.lengths))):
-            keys, values = (state.sequence(self.layer, name, s).to(q.dtype) for name in ("k", "v"))
+            keys, values = (
+                state.sequence(self.layer, name, s)[state.first_key :].to(q.dtype)
+                for name in ("k", "v")
+            )
             if self.is_plain:
                 outputs.append(attention.sdpa.extend(part, keys, values, scale=self.scale))
             else:

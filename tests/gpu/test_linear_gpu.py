@@ -41,7 +41,7 @@ def test_segments(is_adjacent):
     assert relative_error(torch.cat([p.main_grad for p in parts]), expected) < 1e-5
 
 
-@pytest.mark.parametrize("rows", [1, 8, 33])
+@pytest.mark.parametrize("rows", [1, 3, 8, 33])
 @pytest.mark.parametrize(("outputs", "inputs"), [(2688, 4096), (10304, 2688), (77, 130)])
 def test_few_rows(rows, outputs, inputs):
     x, w, b = cuda(normal(rows, inputs)), cuda(normal(outputs, inputs, scale=0.02)), normal(outputs)

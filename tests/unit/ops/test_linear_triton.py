@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU suite
 
 @pytest.mark.parametrize(
     ("tokens", "outputs", "inputs", "has_bias"),
-    [(1, 40, 300, False), (7, 33, 256, True), (20, 16, 21, False)],
+    [(1, 40, 300, False), (3, 10, 70, True), (7, 33, 256, True), (20, 16, 21, False)],
 )
 def test_linear_equals_the_product(tokens, outputs, inputs, has_bias):
     x, weight = normal(tokens, inputs).float(), normal(outputs, inputs, scale=0.1).float()

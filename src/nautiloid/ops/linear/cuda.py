@@ -16,6 +16,10 @@ from nautiloid.ops.tuning import tuned
 PIECES = 24
 
 
+# rows up to which multiplying lane by lane keeps up with reading the weight
+VECTORS = 4
+
+
 def rows_a_warp(inner: int, maps: int = 1) -> int:
     """Weight rows of 16-bit numbers that the registers of a warp hold at once, at least one.
 
@@ -30,24 +34,27 @@ def linear(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Ten
     """`x W^T + b` of at most a few dozen rows."""
     x_TD = x_TD if x_TD.stride(1) == 1 else x_TD.contiguous()
     weight_ND = weight_ND.contiguous()
-    if x_TD.shape[0] == 1:
-        return _single(x_TD, weight_ND, bias_N)
+    if x_TD.shape[0] <= VECTORS:
+        return _vectors(x_TD, weight_ND, bias_N)
     return _several(x_TD, weight_ND, bias_N)
 
 
-def _single(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
-    outputs, inner = weight_ND.shape
-    out = x_TD.new_empty(1, outputs)
-    meta = tuned("linear_single", BM=4 * rows_a_warp(inner), BK=256, num_warps=4)
+def _vectors(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
+    (tokens, inner), outputs = x_TD.shape, weight_ND.shape[0]
+    out = x_TD.new_empty(tokens, outputs)
+    meta = tuned("linear_vector", BM=4 * rows_a_warp(inner), BK=256, num_warps=4)
     launch(
-        kernels.single_kernel,
+        kernels.vector_kernel,
         (blocks(outputs, meta["BM"]),),
         x_TD,
         weight_ND,
         weight_ND if bias_N is None else bias_N,
         out,
+        tokens,
         outputs,
+        x_TD.stride(0),
         D=inner,
+        ROWS=power_of_2(tokens),
         HAS_BIAS=bias_N is not None,
         is_chained=True,
         **meta,

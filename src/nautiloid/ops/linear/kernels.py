@@ -46,21 +46,24 @@ def dot_rows(weights, x, D: tl.constexpr, BK: tl.constexpr, offsets=None):
     return tl.sum(total, 1)
 
 
-@triton.jit
-def single_kernel(
-    x, weight, bias, out, N,
-    D: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, HAS_BIAS: tl.constexpr,
+@triton.jit(do_not_specialize=["T"])
+def vector_kernel(
+    x, weight, bias, out, T, N, x_stride,
+    D: tl.constexpr, ROWS: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, HAS_BIAS: tl.constexpr,
     CHAINED: tl.constexpr
 ):  # fmt: skip
-    """out [N] = x W^T + b of one row; the weights are in registers before x is there."""
+    """out [T, N] = x W^T + b of up to ROWS rows; the weights are in registers before x is there."""
     n = tl.program_id(0) * BM + tl.arange(0, BM)
     w = load_rows(weight + tl.where(n < N, n, 0).to(tl.int64) * D, D, BK)
+    if HAS_BIAS:
+        b = tl.load(bias + n, n < N, other=0.0).to(tl.float32)
     follow(CHAINED)
     wait(CHAINED)
-    y = dot_rows(w, x, D, BK)
-    if HAS_BIAS:
-        y += tl.load(bias + n, n < N, other=0.0).to(tl.float32)
-    tl.store(out + n, y.to(out.dtype.element_ty), n < N)
+    for t in tl.static_range(ROWS):
+        y = dot_rows(w, x + tl.minimum(t, T - 1) * x_stride, D, BK)
+        if HAS_BIAS:
+            y += b
+        tl.store(out + t * N + n, y.to(out.dtype.element_ty), (n < N) & (t < T))
 
 
 @triton.jit(do_not_specialize=["T"])

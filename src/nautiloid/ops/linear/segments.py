@@ -23,8 +23,8 @@ from nautiloid.ops.main_grad import main_grad
 # where the transposed product was measured to be faster (float32, two cores)
 FEWEST_ROWS, MOST_ROWS = 3, 64
 COMPILED_ROWS = 16
-# on a Hopper GPU: one row of as many inputs as registers hold, or a few rows and a wide output
-MOST_INPUTS = 8192
+# on a Hopper GPU: as many inputs as registers hold of up to so many rows, or a few rows and a wide output
+VECTOR_ROWS, MOST_INPUTS = 4, 8192
 FEW_ROWS, MANY_OUTPUTS = 32, 8192
 
 
@@ -59,7 +59,9 @@ def _is_few(x_TD: Tensor, weight_ND: Tensor) -> bool:
     if weight_ND.dtype != x_TD.dtype or not has("triton") or not can_chain(x_TD.device):
         return False
     rows, (outputs, inputs) = x_TD.shape[0], weight_ND.shape
-    return inputs <= MOST_INPUTS if rows == 1 else rows <= FEW_ROWS and outputs >= MANY_OUTPUTS
+    if rows <= VECTOR_ROWS:
+        return inputs <= MOST_INPUTS
+    return rows <= FEW_ROWS and outputs >= MANY_OUTPUTS
 
 
 def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:

@@ -29,7 +29,7 @@ def logits_kernel(
     wait(CHAINED)
     x_at = x + t.to(tl.int64)[:, None] * x_stride + k[None, :]
     xt = tl.load(x_at, (t < T)[:, None] & (k < D)[None, :], other=0.0)
-    y = tl.dot(w, tl.trans(xt).to(w.dtype), input_precision=PRECISION)
+    y = tl.dot(w.to(xt.dtype), tl.trans(xt), input_precision=PRECISION)
     at = parts + (tl.program_id(1) * T + t)[None, :] * E + e[:, None]
     tl.store(at, y, (e < E)[:, None] & (t < T)[None, :])
 

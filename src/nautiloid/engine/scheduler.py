@@ -70,6 +70,7 @@ class Scheduler:
         self.turns = itertools.count()
         self.num_preempted = 0
         self.num_decodes = 0
+        self.is_packed = True
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.running)
@@ -81,6 +82,8 @@ class Scheduler:
     def admit(self) -> None:
         """Give running requests the pages of their next tokens, then start waiting ones."""
         self._grow()
+        if not self.waiting:
+            return
         backlog = sum(self._missing(request) for request in self.running.values())
         held: list[Request] = []
         while self.waiting and backlog < self.prefill_tokens:
@@ -104,8 +107,9 @@ class Scheduler:
 
     def compact(self) -> None:
         """Keep the running requests in the first slots, so that a CPU reads a batch in place."""
-        if self.pool.device.type != "cpu":
+        if self.is_packed or self.pool.device.type != "cpu":
             return
+        self.is_packed = True
         by_slot = sorted(self.running.values(), key=_slot)
         for request in reversed(by_slot):
             assert request.lease is not None
@@ -117,12 +121,15 @@ class Scheduler:
         """Running requests of which only the newest token is not yet cached, by slot."""
         ready = [r for r in self.running.values() if self._is_ready(r)]
         self.num_decodes = len(ready)
-        return sorted(ready, key=_slot)
+        ready.sort(key=_slot)
+        return ready
 
     def prefills(self) -> list[tuple[Request, int]]:
         """Running requests whose known tokens are not yet cached, and how many to run now."""
-        tokens = self.prefill_tokens
-        room, plan = max(tokens - self.num_decodes, -(-tokens // 4)), list[tuple[Request, int]]()
+        tokens, plan = self.prefill_tokens, list[tuple[Request, int]]()
+        if self.num_decodes == len(self.running):
+            return plan
+        room = max(tokens - self.num_decodes, -(-tokens // 4))
         for request in sorted(filter(self._missing, self.running.values()), key=_rank):
             if room <= 0:
                 break
@@ -187,24 +194,28 @@ class Scheduler:
         return 0 if is_step and (request.ids or self.steps_prompts) else missing
 
     def _is_ready(self, request: Request) -> bool:
-        assert request.lease is not None
-        cached = request.num_cached
+        cached, picked = request.num_cached, len(request.ids) + request.in_flight
+        lease = request.lease
+        assert lease is not None
         return (
             request.finish_reason is None
+            and len(request.prompt_ids) + picked - cached == 1
             and cached > 0
-            and request.num_tokens - cached == 1
-            and len(request.ids) + request.in_flight < request.max_tokens
-            and bool(request.ids or request.in_flight or self.steps_prompts)
-            and len(request.lease.pages) >= self.pool.num_pages_for(cached + 1)
+            and picked < request.max_tokens
+            and (picked > 0 or self.steps_prompts)
+            and (not self.pool.has_pages or len(lease.pages) * self.pool.page_tokens > cached)
         )
 
     def _grow(self) -> None:
         short: list[tuple[Request, int]] = []
-        for request in self.running.values():
+        size, ahead = self.pool.page_tokens, 1 + self.lookahead
+        for request in self.running.values() if self.pool.has_pages else ():
             assert request.lease is not None
-            tokens = min(request.num_cached + 1 + self.lookahead, request.most_tokens)
-            if self.pool.num_pages_for(tokens) > len(request.lease.pages):
-                short.append((request, tokens))
+            held = len(request.lease.pages) * size
+            if request.num_cached + ahead > held:
+                tokens = min(request.num_cached + ahead, request.most_tokens)
+                if tokens > held:
+                    short.append((request, tokens))
         for request, tokens in sorted(short, key=lambda item: _rank(item[0])):
             if request.id in self.running and self._find_pages(request, tokens):
                 assert request.lease is not None
@@ -307,6 +318,7 @@ class Scheduler:
         if self.sharing is not None:
             self.sharing.leave(request)
         if request.lease is not None:
+            self.is_packed = False
             self.pool.release(request.lease)
             request.lease = None
             request.num_cached = 0

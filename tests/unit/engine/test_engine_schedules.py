@@ -40,7 +40,7 @@ def ahead(engine):
     return engine
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     events=st.lists(event, min_size=3, max_size=14),
     pieces=st.sampled_from(PIECES),

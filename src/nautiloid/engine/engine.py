@@ -31,6 +31,7 @@ from nautiloid.engine.thinking import ThinkingSpan
 from nautiloid.engine.verify import Speculator
 from nautiloid.engine.weights import check_weights, copy_weights
 from nautiloid.model.decoder import Decoder
+from nautiloid.model.quantize import check_format, pack_weights
 from nautiloid.model.weights import load
 
 Tools = Sequence[Mapping[str, Any]]
@@ -63,6 +64,7 @@ class Engine:
         speculation: How tokens are drafted; None decodes them one by one.
         deterministic: Make every bit of what a request gets independent of the requests beside it, and
             its log probabilities the trainer's (`model.exact`); slow.
+        weight_format: `int8` stores the weights of a folder in 8 bits (`model.quantize`), on a CPU.
         routing: `uniform` forces random experts in place of those the routers choose; the text is
             then wrong: only benchmarks with random weights need it.
     """
@@ -88,8 +90,11 @@ class Engine:
         max_waiting: int | None = None,
         page_tokens: int = 64,
         deterministic: bool = False,
+        weight_format: Literal["int8"] | None = None,
         routing: Literal["uniform"] | None = None,
     ):
+        if deterministic and weight_format is not None:
+            raise InputError("deterministic", True, "goes without weight_format")
         if deterministic and (speculation is not None or prefix_cache or routing is not None):
             remedy = "goes without speculation, prefix_cache and routing"
             raise InputError("deterministic", True, remedy)
@@ -102,10 +107,17 @@ class Engine:
         if page_tokens < 1:
             raise InputError("page_tokens", page_tokens, "use at least 1")
         if isinstance(path_or_model, Decoder):
+            if weight_format is not None:
+                remedy = "give a folder, or pack the model with model.quantize.pack_weights"
+                raise InputError("weight_format", weight_format, remedy)
             self.model = path_or_model
         else:
             folder = Path(path_or_model)
+            if weight_format is not None:
+                check_format(weight_format, device)
             self.model = load(folder, device=device, dtype=dtype)
+            if weight_format is not None:
+                pack_weights(self.model, weight_format)
             if tokenizer is None and (folder / "tokenizer.json").is_file():
                 tokenizer = Tokenizer.load(folder)
         self.config = self.model.config
@@ -335,6 +347,9 @@ class Engine:
             raise InputError(
                 "load_weights", f"{len(self.scheduler.running)} requests run", "pause first"
             )
+        if self.model.embeddings.is_packed:
+            remedy = "make a new Engine from a folder with these weights"
+            raise InputError("load_weights", "the weights are packed in 8 bits", remedy)
         if isinstance(stream, Collection):
             check_weights(self.model, stream)
         self.scheduler.forget()
@@ -349,6 +364,7 @@ class Engine:
             "engine": "nautiloid",
             "grammar": self.tokenizer.grammar if self.tokenizer else None,
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            "weight_format": "int8" if self.model.embeddings.is_packed else None,
             "device": self.device.type,
             "max_batch": self.pool.num_slots,
             "weights_version": self.version,

@@ -20,7 +20,7 @@ from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.blocks.moe.block import MoE
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.context import Aux, Context, Output
-from nautiloid.model.linear import FormatMixin, Linear, ResidualNorm
+from nautiloid.model.linear import FormatMixin, Linear, PackMixin, ResidualNorm
 from nautiloid.model.memory import Memory
 from nautiloid.model.memory_config import MemoryConfig
 from nautiloid.model.mtp import MTP
@@ -29,12 +29,14 @@ from nautiloid.model.residual import residual
 from nautiloid.ops import norm
 from nautiloid.ops.config import OpsConfig
 from nautiloid.ops.embedding import embedding
+from nautiloid.ops.embedding.packed import packed_embedding
 from nautiloid.ops.linear import linear
+from nautiloid.ops.linear.packed import packed_linear
 from nautiloid.ops.norm import Norms
 from nautiloid.ops.quant import quant
 
 
-class Embedding(nn.Module):
+class Embedding(nn.Module, PackMixin):
     """Token embeddings, unscaled."""
 
     def __init__(self, vocabulary: int, d: int, **where: Any):
@@ -43,7 +45,14 @@ class Embedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Rows of the table."""
+        if self.is_packed:
+            return packed_embedding(tokens, self.packed()).to(self.wide_dtype)
         return embedding(tokens, self.weight)
+
+    def pack(self) -> None:
+        """Store the table in 8 bits."""
+        self._pack("weight", self.weight)
+        del self.weight
 
 
 class Layer(nn.Module):
@@ -122,17 +131,20 @@ class Decoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights live."""
-        return self.embeddings.weight.device
+        return self.norm_f.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights."""
-        return self.embeddings.weight.dtype
+        """Dtype of the weights, packed ones aside."""
+        return self.norm_f.weight.dtype
 
     @property
     def head_weight(self) -> Tensor:
-        """Output head [V, D]; the embedding when tied."""
+        """Output head [V, D]; the embedding when tied; a widened copy when packed."""
         head = self.lm_head
+        owner = self.embeddings if head is None else head
+        if owner.is_packed:
+            return owner.packed().widen(self.dtype)
         return self.embeddings.weight if head is None else head.weight_operand(head.weight)
 
     def moe_layers(self) -> Iterator[MoE]:
@@ -236,7 +248,11 @@ class Decoder(nn.Module):
         x = hidden_XD if head is None else head.input_operand(hidden_XD)
         if x.is_cuda and x.dtype.itemsize == 2 and x.dim() == 2 and not torch.is_grad_enabled():
             return torch.mm(x, self.head_weight.t(), out_dtype=torch.float32, out=out)
-        logits = linear(x, self.head_weight)
+        owner = self.embeddings if head is None else head
+        if owner.is_packed:
+            logits = packed_linear(x, owner.packed())
+        else:
+            logits = linear(x, self.head_weight)
         return logits.to(norm.wide(logits.dtype))
 
     def forward(self, tokens: Tensor, cu_seqlens: Tensor | Sequence[int] | None = None) -> Tensor:

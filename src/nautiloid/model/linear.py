@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nautiloid.ops.linear import linear, segmented_linear
+from nautiloid.ops.linear.packed import packed_linear
 from nautiloid.ops.norm import Norms
 from nautiloid.ops.quant import QuantFormat
+from nautiloid.ops.quant.int8 import INT8, Int8Weight
 
 
 class FormatMixin:
@@ -32,7 +34,32 @@ class FormatMixin:
         return w if self.weight_format is None else self.weight_format.operand(w)
 
 
-class Linear(nn.Module, FormatMixin):
+class PackMixin:
+    """Weights that may be stored in 8 bits: `<name>_data` and `<name>_scale` instead of `<name>`."""
+
+    is_packed = False
+    wide_dtype = torch.float32
+
+    def pack(self) -> None:
+        """Store the weights in 8 bits; the wide ones are let go."""
+        raise TypeError(f"{type(self).__name__} does not define pack")
+
+    def _pack(self, name: str, weight: Tensor) -> None:
+        assert isinstance(self, nn.Module)
+        for part, tensor in INT8().pack(weight.detach()).items():
+            self.register_buffer(f"{name}_{part}", tensor)
+        self.is_packed, self.wide_dtype = True, weight.dtype
+
+    def packed(self, name: str = "weight") -> Int8Weight:
+        """A packed weight, to be given to a product."""
+        assert isinstance(self, nn.Module)
+        data, scale = self._buffers[f"{name}_data"], self._buffers[f"{name}_scale"]
+        assert data is not None
+        assert scale is not None
+        return Int8Weight(data, scale)
+
+
+class Linear(nn.Module, FormatMixin, PackMixin):
     """`x W^T + b`; weights are allocated and left uninitialised."""
 
     def __init__(self, inputs: int, outputs: int, *, has_bias: bool = False, **where: Any):
@@ -42,7 +69,14 @@ class Linear(nn.Module, FormatMixin):
 
     def forward(self, x_XD: Tensor) -> Tensor:
         """Apply the map to the last dim."""
+        if self.is_packed:
+            return packed_linear(self.input_operand(x_XD), self.packed(), self.bias)
         return linear(self.input_operand(x_XD), self.weight_operand(self.weight), self.bias)
+
+    def pack(self) -> None:
+        """Store the weight in 8 bits."""
+        self._pack("weight", self.weight)
+        del self.weight
 
 
 class Segment(nn.Module):
@@ -54,7 +88,7 @@ class Segment(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias)
 
 
-class Segments(nn.Module, FormatMixin):
+class Segments(nn.Module, FormatMixin, PackMixin):
     """Several maps of one input, stored apart and run as one product.
 
     The segment weights are views of one allocation, which `ops.linear` uses as the fused weight.
@@ -77,12 +111,22 @@ class Segments(nn.Module, FormatMixin):
         """All segments, concatenated on the last dim."""
         modules = self._modules
         parts: list[Segment] = [modules[name] for name in self.names]  # type: ignore[misc]
+        if self.is_packed:
+            bias = torch.cat([part.bias for part in parts]) if self.has_bias else None  # type: ignore[misc]
+            return packed_linear(self.input_operand(x_XD), self.packed(), bias)
         weights = [self.weight_operand(part.weight) for part in parts]
         biases = [part.bias for part in parts] if self.has_bias else None
         return segmented_linear(self.input_operand(x_XD), weights, biases)
 
+    def pack(self) -> None:
+        """Store all segments as one weight in 8 bits."""
+        parts: list[Segment] = [self._modules[name] for name in self.names]  # type: ignore[misc]
+        self._pack("weight", torch.cat([part.weight for part in parts]))
+        for part in parts:
+            del part.weight
 
-class Experts(nn.Module, FormatMixin):
+
+class Experts(nn.Module, FormatMixin, PackMixin):
     """Stacked weights of the routed experts: up (and gate) [E, M, L], down [E, L, M]."""
 
     def __init__(self, count: int, width: int, inputs: int, *, is_gated: bool, **where: Any):
@@ -91,11 +135,23 @@ class Experts(nn.Module, FormatMixin):
         self.gate_proj = nn.Parameter(torch.empty(up, **where)) if is_gated else None
         self.up_proj = nn.Parameter(torch.empty(up, **where))
         self.down_proj = nn.Parameter(torch.empty(count, inputs, width, **where))
+        self.is_gated = is_gated
 
     def operands(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Up, down and gate as the products see them."""
         gate = None if self.gate_proj is None else self.weight_operand(self.gate_proj)
         return self.weight_operand(self.up_proj), self.weight_operand(self.down_proj), gate
+
+    def packed_operands(self) -> tuple[Int8Weight, Int8Weight, Int8Weight | None]:
+        """Up, down and gate of packed experts."""
+        gate = self.packed("gate_proj") if self.is_gated else None
+        return self.packed("up_proj"), self.packed("down_proj"), gate
+
+    def pack(self) -> None:
+        """Store all experts in 8 bits, one matrix after the other."""
+        for name in ("up_proj", "down_proj", *(("gate_proj",) if self.is_gated else ())):
+            self._pack(name, getattr(self, name))
+            delattr(self, name)
 
 
 class RMSNorm(nn.Module):

@@ -95,6 +95,29 @@ def integers(typingctx, address):
 
 
 @intrinsic
+def small_integers(typingctx, address):
+    """The int8 numbers at an address."""
+
+    def build(context, builder, signature, args):
+        return builder.inttoptr(args[0], _BYTE_POINTER)
+
+    return types.CPointer(types.int8)(types.int64), build
+
+
+@intrinsic
+def bfloat(typingctx, address):
+    """The bfloat16 number at an address, as a float32."""
+
+    def build(context, builder, signature, args):
+        word = builder.load(builder.inttoptr(args[0], ir.IntType(16).as_pointer()))
+        word.align = 2
+        wide = builder.shl(builder.zext(word, _INT32), ir.Constant(_INT32, 16))
+        return builder.bitcast(wide, ir.FloatType())
+
+    return types.float32(types.int64), build
+
+
+@intrinsic
 def real(typingctx, word):
     """The float64 whose bits a word holds."""
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from nautiloid.ops import compiled
 from nautiloid.ops.backends import by_device, has, require
 from nautiloid.ops.config import Backend
-from nautiloid.ops.moe import fixed, grouped, reference
+from nautiloid.ops.moe import fixed, grouped, packed, reference
 from nautiloid.ops.moe.reference import (
     Activation,
     Routing,
@@ -35,6 +35,7 @@ __all__ = [
     "fixed",
     "grouped",
     "is_few",
+    "packed",
     "pick",
     "reference",
     "route",

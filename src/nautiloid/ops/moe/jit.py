@@ -31,7 +31,8 @@ from nautiloid.ops.intrinsics import (
 )
 from nautiloid.ops.moe import ROUTED_TOKENS
 from nautiloid.ops.moe.reference import Activation, Routing, Score
-from nautiloid.ops.products import rows_product
+from nautiloid.ops.products import packed_product, rows_product
+from nautiloid.ops.quant.int8 import Int8Weight
 
 _ROWS = array("q", range(ROUTED_TOKENS))
 # rows of an expert matrix that a thread takes at a time
@@ -122,9 +123,23 @@ def route(
     return Routing(chosen, weights, both[1])
 
 
+@njit(error_model="numpy", forceinline=True)
+def _product(weight, scale, e, rows, inner, first, last, x, index, start, stop, out, scratch):
+    """`rows_product` of expert e, float32 or 8-bit."""
+    if scale == 0:
+        matrix = weight + 4 * e * rows * inner
+        rows_product(matrix, inner, first, last, x, index, start, stop, out, rows)
+    else:
+        scales = scale + 2 * e * rows * ((inner + 63) // 64)
+        matrix = weight + e * rows * inner
+        packed_product(
+            matrix, scales, inner, first, last, x, index, start, stop, out, rows, scratch
+        )
+
+
 @Kernel
 def _experts(p):
-    a = carray(p, 18)
+    a = carray(p, 21)
     tokens, top_k, experts, narrow, wide = a[12], a[13], a[14], a[15], a[16]
     count = tokens * top_k
     chosen = carray(integers(a[1]), count)
@@ -164,6 +179,8 @@ def _experts(p):
             starts[e] = starts[e - 1]
         starts[0] = 0
     barrier()
+    widened = np.empty(4 * max(narrow, wide) if a[18] != 0 else 1, np.float32)
+    scratch = widened.ctypes.data
     blocks = (wide + BLOCK - 1) // BLOCK
     first, last = share(used[0] * blocks, thread(), team())
     for unit in range(first, last):
@@ -171,10 +188,9 @@ def _experts(p):
         begin = (unit % blocks) * BLOCK
         end = min(begin + BLOCK, wide)
         i, j = starts[e], starts[e + 1]
-        matrix = 4 * e * wide * narrow
-        rows_product(a[3] + matrix, narrow, begin, end, a[0], token, i, j, a[6], wide)
+        _product(a[3], a[18], e, wide, narrow, begin, end, a[0], token, i, j, a[6], scratch)
         if has_gate:
-            rows_product(a[5] + matrix, narrow, begin, end, a[0], token, i, j, a[7], wide)
+            _product(a[5], a[20], e, wide, narrow, begin, end, a[0], token, i, j, a[7], scratch)
         for at in range(i, j):
             w = sorted_weights[at]
             for m in range(begin, end):
@@ -193,9 +209,9 @@ def _experts(p):
         e = used[1 + unit // blocks]
         begin = (unit % blocks) * BLOCK
         end = min(begin + BLOCK, narrow)
-        rows_product(
-            a[4] + 4 * e * wide * narrow, wide, begin, end, a[6], itself,
-            starts[e], starts[e + 1], a[8], narrow,
+        _product(
+            a[4], a[19], e, narrow, wide, begin, end, a[6], itself,
+            starts[e], starts[e + 1], a[8], scratch,
         )  # fmt: skip
     barrier()
     first, last = share(tokens, thread(), team())
@@ -208,16 +224,26 @@ def _experts(p):
                 out[t, c] += y[row, c]
 
 
+def _addresses(weight: Tensor | Int8Weight | None) -> tuple[int, int]:
+    """Of the numbers and of the scales; 0 where there are none."""
+    if isinstance(weight, Int8Weight):
+        return weight.data.data_ptr(), weight.scale.data_ptr()
+    return (0 if weight is None else weight.data_ptr()), 0
+
+
 def experts(
     x_TL: Tensor,
     experts_TK: Tensor,
     weights_TK: Tensor,
-    up_EML: Tensor,
-    down_ELM: Tensor,
-    gate_EML: Tensor | None = None,
+    up_EML: Tensor | Int8Weight,
+    down_ELM: Tensor | Int8Weight,
+    gate_EML: Tensor | Int8Weight | None = None,
     activation: Activation = "relu2",
 ) -> Tensor:
-    """Same contract as `reference.experts` for contiguous float32 tensors, without gradients.
+    """Same contract as `reference.experts` for contiguous tensors, without gradients.
+
+    Args:
+        up_EML: float32 or packed in 8 bits, as all three weights.
 
     >>> x, e = torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.long)
     >>> experts(x, e, torch.ones(1, 1), torch.full((1, 1, 1), 2.0), torch.ones(1, 1, 1)).item()
@@ -232,10 +258,13 @@ def experts(
     y = x_TL.new_empty(count, narrow)
     sorted_weights = x_TL.new_empty(count)
     table = torch.empty(3 * count + 2 * num_experts + 2, dtype=torch.long)
+    (up, up_scale), (down, down_scale), (gate, gate_scale) = map(
+        _addresses, (up_EML, down_ELM, gate_EML)
+    )
     _experts(
-        x_TL.data_ptr(), experts_TK.data_ptr(), weights_TK.data_ptr(), up_EML.data_ptr(),
-        down_ELM.data_ptr(), 0 if gate_EML is None else gate_EML.data_ptr(), hidden.data_ptr(),
-        gated.data_ptr(), y.data_ptr(), out.data_ptr(), table.data_ptr(), sorted_weights.data_ptr(),
-        tokens, top_k, num_experts, narrow, wide, activation == "silu",
+        x_TL.data_ptr(), experts_TK.data_ptr(), weights_TK.data_ptr(), up, down, gate,
+        hidden.data_ptr(), gated.data_ptr(), y.data_ptr(), out.data_ptr(), table.data_ptr(),
+        sorted_weights.data_ptr(), tokens, top_k, num_experts, narrow, wide, activation == "silu",
+        up_scale, down_scale, gate_scale,
     )  # fmt: skip
     return out

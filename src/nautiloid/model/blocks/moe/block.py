@@ -181,7 +181,12 @@ class MoE(Block[MoEConfig]):
         latent, memory = self.fc1_latent_proj, self.memory
         mix = self.mix.fixed if ctx.is_exact and not x_TD.is_cuda else self.mix
         a = x_TD if latent is None else latent(x_TD)
-        if latent is None or memory is None or not memory.drops("latent"):
+        if self.experts.is_packed:
+            y = moe.packed.experts(
+                self.experts.input_operand(a), *chosen, *self.experts.packed_operands(),
+                self.mix.activation, backend=self.ops.experts,
+            )  # fmt: skip
+        elif latent is None or memory is None or not memory.drops("latent"):
             y = mix(self.experts.input_operand(a), *chosen, *self.experts.operands())
         else:
             kept = x_TD.detach()

@@ -19,8 +19,8 @@ from nautiloid.core.types import SamplingParams
 from nautiloid.engine.request import Request
 from nautiloid.engine.shaping import Shaper
 from nautiloid.ops.sampling import filter_logits, greedy, sample
-
-MASK = (1 << 64) - 1
+from nautiloid.ops.sampling.counters import seed_tensor, uniforms
+from nautiloid.ops.sampling.draw import Filters, Target, draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,48 +78,81 @@ class Sampler:
 
     def pick(self, logits_BV: Tensor, requests: Sequence[Request]) -> list[Pick]:
         """Sample, or take the token that a thinking budget forces; may change the logits."""
+        raw = [row for row, r in enumerate(requests) if r.params.raw_logprobs]
+        raw_RV = logits_BV[raw].log_softmax(-1) if raw else None
+        if any(request.is_shaped for request in requests):
+            self.shaper.apply(logits_BV, requests)
+        ids, logprobs = self._draw(logits_BV, requests)
+        fine = [math.isfinite(value) for value in logprobs]
+        forced = [
+            row
+            for row, r in enumerate(requests)
+            if r.span is not None and r.span.forced and fine[row]
+        ]
+        if forced:
+            for row in forced:
+                span = requests[row].span
+                assert span is not None
+                ids[row] = span.forced[0]
+            plain_RV = logits_BV[forced].log_softmax(-1)
+            _put(logprobs, forced, _at(plain_RV, [ids[row] for row in forced]))
+        tops: dict[int, Mapping[int, float]] = {}
+        if raw_RV is not None:
+            values = _at(raw_RV, [ids[row] for row in raw])
+            # what was not finite after shaping stays so
+            _put(
+                logprobs,
+                raw,
+                [v if fine[row] else logprobs[row] for v, row in zip(values, raw, strict=True)],
+            )
+            counts = [requests[row].params.logprobs for row in raw]
+            if any(counts):
+                tops = dict(zip(raw, _best(raw_RV, counts), strict=True))
+        listed = [row for row, r in enumerate(requests) if r.params.logprobs and row not in tops]
+        if listed:
+            params = [requests[row].params for row in listed]
+            tops |= zip(listed, best_logprobs(logits_BV[listed], params), strict=True)
+        return [
+            Pick(
+                ids[row], logprobs[row], tops.get(row) if r.params.logprobs and fine[row] else None
+            )
+            for row, r in enumerate(requests)
+        ]
+
+    def _draw(
+        self, logits_BV: Tensor, requests: Sequence[Request]
+    ) -> tuple[list[int], list[float]]:
         request_ids = tuple(request.id for request in requests)
         settings = self.settings
         if settings is None or settings.request_ids != request_ids:
             settings = self.settings = Settings.of(
                 [r.params for r in requests], self.device, request_ids
             )
-        raw = {
-            row: logits_BV[row].log_softmax(-1)
-            for row, request in enumerate(requests)
-            if request.params.raw_logprobs
-        }
-        if any(request.is_shaped for request in requests):
-            self.shaper.apply(logits_BV, requests)
         if settings.is_greedy:
             # what `sample` returns for such rows, without sorting and cumulating
             ids_B, logprob_B = greedy(logits_BV)
         else:
-            draws = [uniform(request.seed, len(request.ids)) for request in requests]
-            uniforms_B = torch.tensor(draws, dtype=torch.float64, device=self.device)
-            ids_B, logprob_B = sample(logits_BV, *settings.tensors, uniforms_B)
-        ids, logprobs = ids_B.tolist(), logprob_B.tolist()
-        picks = list[Pick]()
-        for row, request in enumerate(requests):
-            pick = Pick(ids[row], logprobs[row])
-            if not math.isfinite(pick.logprob):
-                picks.append(pick)
-                continue
-            if request.span is not None and request.span.forced:
-                token_id = request.span.forced[0]
-                plain_V = torch.log_softmax(logits_BV[row].float(), -1)
-                pick = Pick(token_id, float(plain_V[token_id]))
-            if row in raw:
-                pick = Pick(pick.id, float(raw[row][pick.id]))
-            if request.params.logprobs:
-                top = (
-                    _best(raw[row], request.params.logprobs)
-                    if row in raw
-                    else top_logprobs(logits_BV[row], request.params)
-                )
-                pick = Pick(pick.id, pick.logprob, top)
-            picks.append(pick)
-        return picks
+            positions_B = torch.tensor([len(r.ids) for r in requests], device=self.device)
+            seeds_B = seed_tensor([r.seed for r in requests], self.device)
+            ids_B, logprob_B = self._sample(logits_BV, settings.tensors, seeds_B, positions_B)
+        return ids_B.tolist(), logprob_B.tolist()
+
+    def _sample(
+        self,
+        logits_BV: Tensor,
+        tensors: tuple[Tensor, Tensor, Tensor, Tensor],
+        seeds_B: Tensor,
+        positions_B: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        if self.device.type != "cuda":
+            return sample(logits_BV, *tensors, uniforms(seeds_B, positions_B))
+        temperature_B, top_k_B, top_p_B, min_p_B = tensors
+        target = Target.empty(len(positions_B), self.device)
+        rows_B = torch.arange(len(positions_B), dtype=torch.int32, device=self.device)
+        filters = Filters(min_p_B, top_k_B.int(), top_p_B)
+        newest = torch.empty_like(target.ids_B)  # the loop tells the device what was taken
+        draw(logits_BV, temperature_B, seeds_B, positions_B.int(), target, newest, rows_B, filters)
+        return target.ids_B, target.logprobs_B
 
     def forget(self, request: Request) -> None:
         """Drop what is kept for a request that has ended."""
@@ -127,30 +160,38 @@ class Sampler:
 
 
 def top_logprobs(logits_V: Tensor, params: SamplingParams) -> dict[int, float]:
-    """The most likely ids and their log probabilities in the distribution that is sampled from.
+    """`best_logprobs` of one row."""
+    return best_logprobs(logits_V[None], [params])[0]
+
+
+def best_logprobs(logits_BV: Tensor, params: Sequence[SamplingParams]) -> list[dict[int, float]]:
+    """The most likely ids and their log probabilities in the distributions that are sampled from.
 
     Like the sampled token's, those of a greedy request come from the plain softmax; tokens that
     the filters exclude are left out.
     """
-    logits_BV = logits_V[None]
-    if params.temperature > 0:
-        logits_BV = filter_logits(logits_BV, *Settings.of([params], logits_V.device).tensors)
-    return _best(logits_BV[0].log_softmax(-1), params.logprobs)
+    settings = Settings.of(params, logits_BV.device)
+    if not settings.is_greedy:
+        temperature_B = settings.tensors[0]
+        filtered = filter_logits(logits_BV, *settings.tensors)
+        logits_BV = torch.where((temperature_B == 0)[:, None], logits_BV, filtered)
+    return _best(logits_BV.log_softmax(-1), [p.logprobs for p in params])
 
 
-def _best(logprobs_V: Tensor, count: int) -> dict[int, float]:
-    values, ids = logprobs_V.topk(count)
-    pairs = zip(ids.tolist(), values.tolist(), strict=True)
-    return {token_id: value for token_id, value in pairs if value > -math.inf}
+def _best(logprobs_BV: Tensor, counts: Sequence[int]) -> list[dict[int, float]]:
+    values, ids = logprobs_BV.topk(max(counts))
+    rows = zip(ids.tolist(), values.tolist(), counts, strict=True)
+    return [
+        {i: v for i, v in zip(row[:n], value[:n], strict=True) if v > -math.inf}
+        for row, value, n in rows
+    ]
 
 
-def uniform(seed: int, position: int) -> float:
-    """The number in [0, 1) that a request draws at a position (SplitMix64, 53 bits).
+def _at(logprobs_RV: Tensor, ids: Sequence[int]) -> list[float]:
+    index = torch.tensor(ids, device=logprobs_RV.device)
+    return logprobs_RV.gather(1, index[:, None])[:, 0].tolist()
 
-    >>> uniform(1, 0) == uniform(1, 0) != uniform(1, 1)
-    True
-    """
-    z = (seed + (position + 1) * 0x9E3779B97F4A7C15) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+def _put(values: list[float], rows: Sequence[int], new: Sequence[float]) -> None:
+    for row, value in zip(rows, new, strict=True):
+        values[row] = value

@@ -4,7 +4,6 @@ import math
 import pytest
 import torch
 
-from nautiloid.engine.sampler import uniform
 from nautiloid.ops.sampling import sample
 from nautiloid.ops.sampling.counters import ACCEPT, DRAFT, SAMPLE, seed_tensor, uniforms
 from nautiloid.ops.sampling.rejection import draw_drafts, invert, reject
@@ -28,7 +27,16 @@ def check_chi_square(counts, expected):
     assert score < freedom + 4.5 * math.sqrt(2 * freedom), (score, freedom)
 
 
-def test_numbers_are_those_of_the_sampler():
+def uniform(seed, position):
+    """SplitMix64 in whole numbers."""
+    mask = (1 << 64) - 1
+    z = (seed + (position + 1) * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+def test_numbers_are_those_of_the_definition():
     values = [0, 1, 77, (1 << 64) - 1, 1 << 63]
     for position in (0, 1, 500):
         got = uniforms(seed_tensor(values), torch.full((len(values),), position))

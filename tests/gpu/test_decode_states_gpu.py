@@ -9,11 +9,19 @@ if not torch.cuda.is_available():
 from tests.suites import mamba_steps, paged
 from tests.suites.mamba_steps import Case
 
+from nautiloid.ops.mamba import decode
+
 pytestmark = pytest.mark.gpu
 
 NANO = Case(heads=64, width=64, groups=8, state=128)
 
 
+@pytest.fixture(params=[False, True], ids=["heads", "groups"])
+def _kernel(request, monkeypatch):
+    monkeypatch.setattr(decode, "WHOLE_GROUPS", 1 if request.param else 1 << 30)
+
+
+@pytest.mark.usefixtures("_kernel")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_mixer_step(dtype):
     bound = 2e-2 if dtype == torch.bfloat16 else 1e-5
@@ -26,10 +34,12 @@ def test_drafts(dtype):
     mamba_steps.check_verify(NANO, dtype, 3e-2 if dtype == torch.bfloat16 else 2e-5)
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_mixer_sequences_keep_to_themselves():
     mamba_steps.check_neighbours(torch.bfloat16)
 
 
+@pytest.mark.usefixtures("_kernel")
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_random_rounding(half):
     mamba_steps.check_random_rounding(torch.bfloat16, half)

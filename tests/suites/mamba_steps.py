@@ -115,7 +115,7 @@ def check_neighbours(dtype: torch.dtype) -> None:
 
 def check_random_rounding(dtype: torch.dtype, half: torch.dtype) -> None:
     """16-bit states keep the mean over seeds, take only the two neighbours, and repeat with a seed."""
-    case = Case()
+    case = Case(heads=2)
     weights = _seen(case.weights(), dtype)
     slots = torch.tensor([1, 4], device=DEVICE, dtype=torch.int32)
     projected = case.projected(2).to(DEVICE, dtype)
@@ -130,7 +130,7 @@ def check_random_rounding(dtype: torch.dtype, half: torch.dtype) -> None:
         return ssm[[1, 4]].double()
 
     exact = run(torch.float32, None)
-    rounded = torch.stack([run(half, seed) for seed in range(12)])
+    rounded = torch.stack([run(half, seed) for seed in range(6)])
     assert torch.equal(rounded[3], run(half, 3))
     nearest = run(half, None)
     spacing = torch.maximum(exact.abs() * torch.finfo(half).eps, torch.tensor(2.0**-24))
@@ -150,10 +150,10 @@ def check_verify(case: Case, dtype: torch.dtype, bound: float, *, new: int = 3) 
     exact = [conv.double(), ssm.double(), pending.double()]
     plain = [conv.double(), ssm.double()]
     before = ssm.clone()
-    slots = [4, 0, 5, 1]
+    slots = [4, 0, 5]
     where = torch.tensor(slots, device=DEVICE, dtype=torch.int32)
     # a fresh start, then all, some or none of the drafts count
-    accepted = [[0, 0, 0, 0], [1, new, 2, 0], [new, 1, 0, 2]]
+    accepted = [[0, 0, 0], [1, new, 0], [new, 1, 2]]
     last: Tensor | None = None
     for turn, counts in enumerate(accepted):
         count = torch.tensor(counts, device=DEVICE, dtype=torch.int32)

@@ -19,6 +19,13 @@ def scramble(x):
 
 
 @triton.jit
+def random_bits(key, index):
+    """32 bits for each index, the high ones good; `key` should come out of `scramble`."""
+    x = index.to(tl.uint32) * 0x9E3779B1 + key
+    return (x ^ (x >> 15)) * 0x2C1B3C6D
+
+
+@triton.jit
 def round_random(x, bits, DTYPE: tl.constexpr):
     """x as bfloat16 or float16, up or down with the probabilities that keep its mean.
 
@@ -26,14 +33,10 @@ def round_random(x, bits, DTYPE: tl.constexpr):
     """
     raw = x.to(tl.uint32, bitcast=True)
     if tl.bfloat16 == DTYPE:
-        raw = tl.where(x == x, raw + (bits & 0xFFFF), raw)
+        raw = tl.where(x == x, raw + (bits >> 16), raw)
         return (raw >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
-    low = bits & 0x1FFF
-    raw = (raw + low) & 0xFFFFE000
-    # below 2^-14 float16 is spaced by 2^-24
-    size = tl.abs(x)
-    count = tl.floor(size * 16777216.0 + low.to(tl.float32) * (1.0 / 8192))
-    tiny = tl.where(x < 0, -count, count) * (1.0 / 16777216.0)
-    y = tl.where(size < 6.103515625e-05, tiny, raw.to(tl.float32, bitcast=True))
-    y = tl.minimum(tl.maximum(y, -65504.0), 65504.0)
-    return tl.where(x == x, y, x).to(tl.float16)
+    # half a unit of the last place either way, then to nearest; numbers below 2^-14 share a unit
+    binade = (raw & 0x7F800000).to(tl.float32, bitcast=True)
+    share = ((bits >> 9) | 0x3A800000).to(tl.float32, bitcast=True) - 0.00146484375
+    x += share * tl.maximum(binade, 6.103515625e-05)
+    return tl.clamp(x, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL).to(tl.float16)

@@ -8,6 +8,8 @@ from tests.suites.mamba_steps import (
     check_verify,
 )
 
+from nautiloid.ops.mamba import decode
+
 pytestmark = pytest.mark.filterwarnings("ignore:overflow")
 
 CASES = [
@@ -17,15 +19,24 @@ CASES = [
 ]
 
 
+@pytest.fixture(params=[False, True], ids=["heads", "groups"])
+def _kernel(request, monkeypatch):
+    """The kernels of small and of large batches."""
+    monkeypatch.setattr(decode, "WHOLE_GROUPS", 1 if request.param else 1 << 30)
+
+
+@pytest.mark.usefixtures("_kernel")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_one_token(case):
     check_step(case, [4, 0, 5], torch.float32, 2e-6)
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_half_precision():
     check_step(Case(), [1], torch.float16, 2e-3)
 
 
+@pytest.mark.usefixtures("_kernel")
 def test_sequences_keep_to_themselves():
     check_neighbours(torch.float32)
 
@@ -35,6 +46,6 @@ def test_random_rounding(half):
     check_random_rounding(torch.float32, half)
 
 
-@pytest.mark.parametrize("case", CASES[:2], ids=str)
-def test_drafts(case):
-    check_verify(case, torch.float32, 5e-6)
+@pytest.mark.parametrize("taps", [2, 4])
+def test_drafts(taps):
+    check_verify(Case(heads=2, width=20, groups=1, taps=taps), torch.float32, 5e-6, new=2)

@@ -183,9 +183,10 @@ def attend_pages(
     the split that holds its position; with several they are in their pages already.
     """
     SHARE: tl.constexpr = Q // V
-    head = tl.program_id(0) % V
-    split = tl.program_id(0) // V
+    head = tl.program_id(0)
     b = tl.program_id(1)
+    # slowest, so that splits that are not there come last
+    split = tl.program_id(2)
     slot = tl.load(slots + b).to(tl.int64)
     cached = tl.load(past + b)
     total = cached + T

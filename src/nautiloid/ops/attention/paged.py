@@ -166,7 +166,7 @@ def decode(
     sums = q_XQH.new_empty(X, options["SPLITS"], Q, dtype=torch.float32)
     constants = _constants(q_XQH, heads, heads.q_weight_H)
     launch(
-        kernels.attend_pages, (V * options["SPLITS"], batch),
+        kernels.attend_pages, (V, batch, options["SPLITS"]),
         q_XQH, k_XVH, v_XVH, pages.keys, pages.values, slot_B, past_B, pages.table,
         heads.q_weight_H, heads.k_weight_H, inverse, out, partial, sums, heads.eps,
         scale * math.log2(math.e), pages.table.stride(0), Q_ROW=_row(q_XQH), K_ROW=_row(k_XVH),

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from nautiloid.ops.launch import blocks, launch, power_of_2
-from nautiloid.ops.mamba import kernels, kernels_verify
+from nautiloid.ops.mamba import kernels, kernels_group, kernels_verify
 from nautiloid.ops.mamba.reference import NO_LIMIT, MixerSizes
 from nautiloid.ops.tuning import tuned
 
 # programs that fill a GPU; with fewer sequences a head is cut into more parts
 FULL_PROGRAMS = 512
+# groups of sequences from which a program takes a whole group
+WHOLE_GROUPS = 256
 
 
 def _parts(batch: int, heads: int, width: int) -> int:
@@ -65,6 +67,25 @@ def step(
         "BN": power_of_2(N), "FAST": projected_BR.is_cuda, "is_chained": True,
     }  # fmt: skip
     y = projected_BR.new_empty(batch, H * P, dtype=torch.float32)
+    out = projected_BR.new_empty(batch, H * P)
+    width = power_of_2(H * P // sizes.groups)
+    chosen = {
+        "KT": power_of_2(K), "BW": width, "HAS_BIAS": conv_bias_C is not None,
+        "IS_CLAMPED": sizes.limit != NO_LIMIT,
+        "ROUNDS": seed is not None and ssm.dtype.itemsize == 2,
+    }  # fmt: skip
+    if batch * sizes.groups >= WHOLE_GROUPS:
+        options = tuned("mamba_group", BP=min(32, power_of_2(P)), num_warps=4, STAGES=3)
+        options["KX"], options["KN"] = (
+            _columns(K, rows, options["num_warps"]) for rows in (width, power_of_2(N))
+        )
+        own = projected_BR.new_empty(batch, sizes.groups, width + 2 * power_of_2(N))
+        launch(
+            kernels_group.step_group, (sizes.groups, batch),
+            projected_BR, conv_state, ssm, slot_B, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H,
+            norm_weight_I, y, own, out, seed, salt, *sizes.limit, sizes.eps, **shared, **chosen, **options,
+        )  # fmt: skip
+        return out
     BP = _parts(batch, H, P)
     options = tuned(f"mamba_step_{BP}", BP=BP, num_warps=4)
     options["KX"], options["KN"] = (
@@ -75,15 +96,13 @@ def step(
     launch(
         kernels.step_states, (programs, batch),
         projected_BR, conv_state, ssm, slot_B, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, y,
-        own, seed, salt, *sizes.limit, **shared, HAS_BIAS=conv_bias_C is not None,
-        IS_CLAMPED=sizes.limit != NO_LIMIT, ROUNDS=seed is not None and ssm.dtype.itemsize == 2,
-        **options,
+        own, seed, salt, *sizes.limit, **shared,
+        **{name: chosen[name] for name in ("HAS_BIAS", "IS_CLAMPED", "ROUNDS")}, **options,
     )  # fmt: skip
-    out = projected_BR.new_empty(batch, H * P)
     launch(
         kernels.gate_and_shift, (sizes.groups, batch),
         projected_BR, conv_state, slot_B, y, norm_weight_I, out, sizes.eps, **shared,
-        KT=power_of_2(K), **tuned("mamba_gate", BW=power_of_2(H * P // sizes.groups), num_warps=4),
+        KT=chosen["KT"], BW=width, **tuned("mamba_gate", num_warps=4),
     )  # fmt: skip
     return out
 

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from nautiloid.ops.chain import follow, wait
 from nautiloid.ops.device_math import sigmoid
-from nautiloid.ops.rounding import round_random, scramble
+from nautiloid.ops.rounding import random_bits, round_random, scramble
 
 
 @triton.jit
@@ -84,7 +84,7 @@ def store_state(target, state, mask, seed, salt, name, index, ROUNDS: tl.constex
         key = scramble(word.to(tl.uint32) ^ salt.to(tl.uint32))
         key = scramble((word >> 32).to(tl.uint32) ^ key)
         key = scramble(name.to(tl.uint32) ^ key)
-        bits = scramble(index.to(tl.uint32) * 0x9E3779B1 + key)
+        bits = random_bits(key, index)
         tl.store(target, round_random(state, bits, DTYPE), mask=mask)
     else:
         tl.store(target, state.to(DTYPE), mask=mask)

@@ -1,0 +1,155 @@
+# pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+"""One decoding step of the Mamba-2 mixer as one kernel, for batches that fill a GPU.
+
+A program takes all heads of one group of one sequence: it forms their convolution once, walks over the
+states with the next ones on the way, and gates and normalises the group at the end.
+
+Suffixes: b sequence, C convolution channels, K taps, H heads, P head width, G groups, N state size.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from nautiloid.ops.chain import follow, wait
+from nautiloid.ops.mamba.kernels import (
+    convolve,
+    gate,
+    past_inputs,
+    shift,
+    step_size,
+    store_state,
+    tap_weights,
+)
+
+
+@triton.jit
+def _channels(
+    conv_state,
+    weight,
+    bias,
+    row,
+    to,
+    channel,
+    mask,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    KT: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    FAST: tl.constexpr,
+):
+    """Convolution of some channels to `to`."""
+    weights = tap_weights(weight, channel, mask, K, KT)
+    inputs = past_inputs(conv_state, channel, mask, C, K, KT)
+    u = convolve(weights, inputs, row, bias, channel, mask, K, KT, HAS_BIAS, FAST)
+    tl.store(to, u)
+
+
+@triton.jit(do_not_specialize=["salt"])
+def step_group(
+    projected,
+    conv_state,
+    ssm,
+    slots,
+    conv_weight,
+    conv_bias,
+    dt_bias,
+    A_log,
+    D,
+    norm_weight,
+    y,
+    own,
+    out,
+    seed,
+    salt,
+    low,
+    high,
+    eps,
+    ROW: tl.constexpr,
+    H: tl.constexpr,
+    P: tl.constexpr,
+    N: tl.constexpr,
+    G: tl.constexpr,
+    K: tl.constexpr,
+    BP: tl.constexpr,
+    BN: tl.constexpr,
+    BW: tl.constexpr,
+    KX: tl.constexpr,
+    KN: tl.constexpr,
+    KT: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    IS_CLAMPED: tl.constexpr,
+    ROUNDS: tl.constexpr,
+    STAGES: tl.constexpr,
+    FAST: tl.constexpr,
+    CHAINED: tl.constexpr,
+):
+    """All of a step for one group of one sequence."""
+    PARTS: tl.constexpr = (P + BP - 1) // BP
+    HEADS: tl.constexpr = H // G
+    I: tl.constexpr = H * P
+    W: tl.constexpr = I // G
+    C: tl.constexpr = I + 2 * G * N
+    g = tl.program_id(0)
+    b = tl.program_id(1)
+    slot = tl.load(slots + b).to(tl.int64)
+    conv_state += slot * ((K - 1) * C)
+    i = tl.arange(0, BW)
+    n = tl.arange(0, BN)
+    px = (i < W) | (W == BW)
+    pn = (n < N) | (N == BN)
+    of_x = g * W + i
+    of_b = I + g * N + n
+    of_c = of_b + G * N
+    follow(CHAINED)
+    wait(CHAINED)
+    row = projected + b.to(tl.int64) * ROW
+    xbc = row + I
+    mine = own + (b * G + g).to(tl.int64) * (BW + 2 * BN)
+    _channels(conv_state, conv_weight, conv_bias, xbc, mine + i, of_x, px, C, K, KX, HAS_BIAS, FAST)
+    _channels(
+        conv_state, conv_weight, conv_bias, xbc, mine + BW + n, of_b, pn, C, K, KN, HAS_BIAS, FAST
+    )
+    _channels(
+        conv_state,
+        conv_weight,
+        conv_bias,
+        xbc,
+        mine + BW + BN + n,
+        of_c,
+        pn,
+        C,
+        K,
+        KN,
+        HAS_BIAS,
+        FAST,
+    )
+    # through memory for the sake of layouts, as in `kernels.step_states`
+    tl.debug_barrier()
+    shift(conv_state, xbc, 0, 1, of_x, px, C, K, KT)
+    shift(conv_state, xbc, 0, 1, of_b, pn, C, K, KT)
+    shift(conv_state, xbc, 0, 1, of_c, pn, C, K, KT)
+    B = tl.load(mine + BW + n).to(tl.float32)
+    M = tl.load(mine + BW + BN + n).to(tl.float32)
+    y += b.to(tl.int64) * I + g * W
+    for j in tl.range(0, HEADS * PARTS, num_stages=STAGES):
+        h = g * HEADS + j // PARTS
+        p = (j % PARTS) * BP + tl.arange(0, BP)
+        name = slot * H + h
+        index = p[:, None] * N + n[None, :]
+        is_row = (p < P) | (P % BP == 0)
+        is_real = is_row[:, None] & pn[None, :]
+        tile = ssm + name * (P * N) + index
+        state = tl.load(tile, mask=is_real, other=0.0).to(tl.float32)
+        x = tl.load(mine + j // PARTS * P + p, mask=is_row, other=0.0).to(tl.float32)
+        rate = -tl.exp(tl.load(A_log + h).to(tl.float32))
+        raw = tl.load(row + I + C + h).to(tl.float32) + tl.load(dt_bias + h).to(tl.float32)
+        dt = step_size(raw, low, high, IS_CLAMPED)
+        state = state * tl.exp(dt * rate) + (dt * x)[:, None] * B[None, :]
+        total = tl.sum(state * M[None, :], 1) + tl.load(D + h).to(tl.float32) * x
+        tl.store(y + j // PARTS * P + p, total, mask=is_row)
+        store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
+    tl.debug_barrier()
+    at = b.to(tl.int64) * I + g * W
+    gate(y, row + g * W, norm_weight + g * W, out + at, W, BW, eps, FAST)

@@ -77,8 +77,8 @@ class CachePool:
             config = replace(config, mtp=None)  # draft heads that are not used keep no state
         self.device = torch.device(device)
         is_cpu = self.device.type == "cpu"
-        types = StateTypes(dtype, kv_dtype, ssm_dtype)
-        sizes = Sizes.of(config, page_tokens, types, extra, has_tables=not is_cpu)
+        self.types = StateTypes(dtype, kv_dtype, ssm_dtype)
+        sizes = Sizes.of(config, page_tokens, self.types, extra, has_tables=not is_cpu)
         budget = fit(
             sizes,
             max_batch=max_batch,

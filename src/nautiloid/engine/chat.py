@@ -273,7 +273,7 @@ def chat(
         lines: What is said; None reads the terminal, or standard input when it is piped.
     """
     console = console or Console(highlight=False)
-    engine = Engine(model, max_batch=1, device=device)
+    engine = Engine(model, max_batch=1, device=device, prefix_cache=True)
     if engine.tokenizer is None:
         raise InputError(str(model), None, "holds no tokenizer, so nobody can talk with it")
     params = params or SamplingParams(temperature=0.6, top_p=0.95, max_tokens=1024)

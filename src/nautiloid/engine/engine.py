@@ -366,9 +366,15 @@ class Engine:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "weight_format": "int8" if self.model.embeddings.is_packed else None,
             "device": self.device.type,
+            "kv_dtype": name_of(self.pool.types.kv),
+            "ssm_dtype": name_of(self.pool.types.ssm),
             "max_batch": self.pool.num_slots,
             "weights_version": self.version,
         }
+
+    def status(self) -> dict[str, Any]:
+        """What memory is used for, and how many requests wait, run and gave way."""
+        return {"memory": self.pool.facts(), "requests": self.scheduler.facts()}
 
     def pause(self) -> None:
         """Take every running request out of the cache; its tokens stay, its states are computed anew."""
@@ -538,6 +544,11 @@ class Engine:
         if self.tokenizer is not None and self.renderer is not None:
             ids |= {*self.tokenizer.eos_ids, *self.renderer.stop_ids}
         return ids
+
+
+def name_of(dtype: torch.dtype | None) -> str | None:
+    """`float16` and the like."""
+    return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def _groups(sequences: Sequence[Sequence[int]], most_tokens: int) -> Iterator[list[Sequence[int]]]:

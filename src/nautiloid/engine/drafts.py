@@ -175,11 +175,7 @@ class MTPDrafter:
         head = self.model.mtp
         assert head is not None
         store, past = self.pool.store, [run.start for run in runs]
-        pages = list[tuple[int, ...]]()
-        for run in runs:
-            assert run.request.lease is not None
-            count = self.pool.num_pages_for(run.start + run.count)
-            pages.append(run.request.lease.pages[:count])
+        pages = [run.request.lease.pages for run in runs if run.request.lease]
         view = store.view([_slot(run.request) for run in runs], pages, past)
         view.first_key = 1
         lengths = [run.count for run in runs]

@@ -125,9 +125,8 @@ class Speculator:
         return room - request.num_cached
 
     def _verify(self, group: _Group) -> dict[int, list[Pick]]:
-        requests, size = group.requests, group.tokens
-        hidden_BTD = self._forward(group)
-        logits_BTV = self.model.logits(hidden_BTD.flatten(0, 1)).unflatten(0, (-1, size))
+        requests = group.requests
+        hidden_BTD, logits_BTV = self._forward(group)
         if isinstance(self.drafter, MTPDrafter):
             self.drafter.verified(requests, hidden_BTD)
         picks = dict[int, list[Pick]]()
@@ -149,18 +148,24 @@ class Speculator:
             request.num_cached += count
         return picks
 
-    def _forward(self, group: _Group) -> Tensor:
-        """The trunk over the newest token, the drafts, and filling where others have more."""
+    def _forward(self, group: _Group) -> tuple[Tensor, Tensor]:
+        """Trunk outputs [B, T, D] and logits [B, T, V] over the newest token, the drafts, and filling
+        where others have more.
+        """
         requests, size = group.requests, group.tokens
-        tokens, positions, pages = list[int](), list[int](), list[tuple[int, ...]]()
-        slots = list[int]()
+        rows = list[list[int]]()
         for request, ids in zip(requests, group.drafts, strict=True):
-            assert request.lease is not None
             newest = request.uncached(1)[0]
-            tokens += [newest, *ids, *[newest] * (size - 1 - len(ids))]
+            rows.append([newest, *ids, *[newest] * (size - 1 - len(ids))])
+        steps = self.loop.runner.steps
+        if steps is not None:
+            return steps.check(requests, rows, self.accepted)
+        positions, pages, slots = list[int](), list[tuple[int, ...]](), list[int]()
+        for request in requests:
+            assert request.lease is not None
             positions += range(request.num_cached, request.num_cached + size)
             slots.append(request.lease.slot)
-            pages.append(request.lease.pages[: self.pool.num_pages_for(request.num_cached + size)])
+            pages.append(request.lease.pages)
         view = self.pool.store.view(slots, pages, [r.num_cached for r in requests])
         view.accepted_S = self.accepted[torch.tensor(slots, device=self.device), 0]
         context = Context(
@@ -168,8 +173,10 @@ class Speculator:
             positions_T=torch.tensor(positions, device=self.device),
             state=view,
         )
-        tokens_T = torch.tensor(tokens, device=self.device)
-        return self.model.hidden(tokens_T, context).hidden_TD.unflatten(0, (len(requests), size))
+        tokens_T = torch.tensor(rows, device=self.device).flatten()
+        hidden_TD = self.model.hidden(tokens_T, context).hidden_TD
+        logits_TV = self.model.logits(hidden_TD)
+        return hidden_TD.unflatten(0, (-1, size)), logits_TV.unflatten(0, (-1, size))
 
     def _judge(self, group: _Group, logits_BTV: Tensor, rows: list[int]) -> dict[int, list[Pick]]:
         """Keep or replace the drafts of some rows of a group."""

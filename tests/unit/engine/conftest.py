@@ -1,11 +1,10 @@
 from dataclasses import replace
 
 import pytest
-import torch
+from tests.suites.drafts import drafting
 
 from nautiloid.core.seed import Seed
 from nautiloid.data.tokenizer import Tokenizer
-from nautiloid.model.config import MTPConfig
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.presets import preset
 
@@ -39,15 +38,4 @@ def model(config):
 
 @pytest.fixture(scope="session")
 def drafting_model(config):
-    """A tiny hybrid whose MTP head and trunk agree often enough that some drafts are kept."""
-    model = Decoder(replace(config, mtp=MTPConfig(depth=2), initializer_range=0.12))
-    model.init_weights(Seed(1))
-    weights = dict(model.named_parameters())
-    with torch.no_grad():
-        # both say mostly that tokens go round in circles of four
-        weights["embeddings.weight"] *= 4
-        circles = weights["embeddings.weight"].unflatten(0, (-1, 4)).roll(1, 1).flatten(0, 1)
-        weights["lm_head.weight"] += 0.3 * circles
-        fusion = weights["mtp.layers.0.eh_proj.weight"]
-        fusion[:, : fusion.shape[0]] += 3 * torch.eye(fusion.shape[0])
-    return model
+    return drafting(config)

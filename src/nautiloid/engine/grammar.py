@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,8 +131,12 @@ class Grammars:
                 words_RW[row] = 0
             elif state.matcher.is_accepting():
                 words_RW[row] |= self.stops_W
-        bits = torch.arange(32, dtype=torch.int32, device=device)
-        allowed = (words_RW.to(device)[:, :, None] >> bits) & 1
+        if device.type == "cpu":
+            octets = words_RW.numpy().view(np.uint8)
+            bits = np.unpackbits(octets, axis=1, count=self.vocab_size, bitorder="little")
+            return torch.from_numpy(bits.view(np.bool_))
+        bits_32 = torch.arange(32, dtype=torch.int32, device=device)
+        allowed = (words_RW.to(device)[:, :, None] >> bits_32) & 1
         return allowed.flatten(1)[:, : self.vocab_size].bool()
 
     def _words(self, ids: frozenset[int]) -> Tensor:

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.gpu
 NANO = Case(heads=64, width=64, groups=8, state=128)
 
 
-@pytest.fixture(params=[False, True], ids=["heads", "groups"])
+@pytest.fixture(params=[1 << 30, 6, 1], ids=["head", "heads", "group"])
 def _kernel(request, monkeypatch):
-    monkeypatch.setattr(decode, "WHOLE_GROUPS", 1 if request.param else 1 << 30)
+    monkeypatch.setattr(decode, "FEWEST_WALKS", request.param)
 
 
 @pytest.mark.usefixtures("_kernel")

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:overflow")
 CASES = [
     Case(),
     Case(heads=3, width=20, groups=1, state=24, taps=2, has_bias=False),
-    Case(limit=(0.3, 1.1)),
+    Case(heads=8, limit=(0.3, 1.1)),
 ]
 
 
-@pytest.fixture(params=[False, True], ids=["heads", "groups"])
+@pytest.fixture(params=[1 << 30, 10, 1], ids=["head", "heads", "group"])
 def _kernel(request, monkeypatch):
     """The kernels of small and of large batches."""
-    monkeypatch.setattr(decode, "WHOLE_GROUPS", 1 if request.param else 1 << 30)
+    monkeypatch.setattr(decode, "FEWEST_WALKS", request.param)
 
 
 @pytest.mark.usefixtures("_kernel")

@@ -18,8 +18,8 @@ from nautiloid.ops.tuning import tuned
 
 # programs that fill a GPU; with fewer sequences a head is cut into more parts
 FULL_PROGRAMS = 512
-# groups of sequences from which a program takes a whole group
-WHOLE_GROUPS = 256
+# programs of which each walks over several heads, and that still fill a GPU
+FEWEST_WALKS = 256
 
 
 def _parts(batch: int, heads: int, width: int) -> int:
@@ -28,6 +28,18 @@ def _parts(batch: int, heads: int, width: int) -> int:
     while rows > 16 and batch * heads * (power_of_2(width) // rows) < FULL_PROGRAMS:
         rows //= 2
     return rows
+
+
+def _span(batch: int, heads: int, groups: int) -> int:
+    """Heads that one program takes: all of a group, or as many as leave enough programs.
+
+    >>> _span(256, 64, 8), _span(8, 64, 8), _span(1, 64, 8)
+    (8, 2, 1)
+    """
+    span = heads // groups
+    while span > 1 and (batch * heads // span < FEWEST_WALKS or span % 2):
+        span = span // 2 if span % 2 == 0 else 1
+    return span
 
 
 def _columns(taps: int, channels: int, warps: int) -> int:
@@ -68,42 +80,48 @@ def step(
     }  # fmt: skip
     y = projected_BR.new_empty(batch, H * P, dtype=torch.float32)
     out = projected_BR.new_empty(batch, H * P)
-    width = power_of_2(H * P // sizes.groups)
     chosen = {
-        "KT": power_of_2(K), "BW": width, "HAS_BIAS": conv_bias_C is not None,
-        "IS_CLAMPED": sizes.limit != NO_LIMIT,
+        "HAS_BIAS": conv_bias_C is not None, "IS_CLAMPED": sizes.limit != NO_LIMIT,
         "ROUNDS": seed is not None and ssm.dtype.itemsize == 2,
     }  # fmt: skip
-    if batch * sizes.groups >= WHOLE_GROUPS:
-        options = tuned("mamba_group", BP=min(32, power_of_2(P)), num_warps=4, STAGES=3)
-        options["KX"], options["KN"] = (
-            _columns(K, rows, options["num_warps"]) for rows in (width, power_of_2(N))
+    span = _span(batch, H, sizes.groups)
+    if span > 1:
+        options = tuned(
+            f"mamba_group_{span}", SPAN=span, BP=min(32, power_of_2(P)), num_warps=4, STAGES=3
         )
-        own = projected_BR.new_empty(batch, sizes.groups, width + 2 * power_of_2(N))
+        span = options["SPAN"]
+        options["KX"], options["KN"] = (
+            _columns(K, rows, options["num_warps"])
+            for rows in (power_of_2(span * P), power_of_2(N))
+        )
+        options["BW"] = power_of_2(span * P)
+        programs = H // span
+        own = projected_BR.new_empty(batch, programs, options["BW"] + 2 * power_of_2(N))
         launch(
-            kernels_group.step_group, (sizes.groups, batch),
+            kernels_group.step_group, (programs, batch),
             projected_BR, conv_state, ssm, slot_B, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H,
-            norm_weight_I, y, own, out, seed, salt, *sizes.limit, sizes.eps, **shared, **chosen, **options,
+            norm_weight_I, y, own, out, seed, salt, *sizes.limit, sizes.eps, KT=power_of_2(K),
+            **shared, **chosen, **options,
         )  # fmt: skip
-        return out
-    BP = _parts(batch, H, P)
-    options = tuned(f"mamba_step_{BP}", BP=BP, num_warps=4)
-    options["KX"], options["KN"] = (
-        _columns(K, rows, options["num_warps"]) for rows in (options["BP"], power_of_2(N))
-    )
-    programs = H * blocks(P, options["BP"])
-    own = projected_BR.new_empty(batch, programs, options["BP"] + 2 * power_of_2(N))
-    launch(
-        kernels.step_states, (programs, batch),
-        projected_BR, conv_state, ssm, slot_B, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, y,
-        own, seed, salt, *sizes.limit, **shared,
-        **{name: chosen[name] for name in ("HAS_BIAS", "IS_CLAMPED", "ROUNDS")}, **options,
-    )  # fmt: skip
-    launch(
-        kernels.gate_and_shift, (sizes.groups, batch),
-        projected_BR, conv_state, slot_B, y, norm_weight_I, out, sizes.eps, **shared,
-        KT=chosen["KT"], BW=width, **tuned("mamba_gate", num_warps=4),
-    )  # fmt: skip
+    else:
+        BP = _parts(batch, H, P)
+        options = tuned(f"mamba_step_{BP}", BP=BP, num_warps=4)
+        options["KX"], options["KN"] = (
+            _columns(K, rows, options["num_warps"]) for rows in (options["BP"], power_of_2(N))
+        )
+        programs = H * blocks(P, options["BP"])
+        own = projected_BR.new_empty(batch, programs, options["BP"] + 2 * power_of_2(N))
+        launch(
+            kernels.step_states, (programs, batch),
+            projected_BR, conv_state, ssm, slot_B, conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H,
+            y, own, seed, salt, *sizes.limit, **shared, **chosen, **options,
+        )  # fmt: skip
+    if span * sizes.groups < H:
+        launch(
+            kernels.gate_and_shift, (sizes.groups, batch),
+            projected_BR, conv_state, slot_B, y, norm_weight_I, out, sizes.eps, **shared,
+            KT=power_of_2(K), BW=power_of_2(H * P // sizes.groups), **tuned("mamba_gate", num_warps=4),
+        )  # fmt: skip
     return out
 
 

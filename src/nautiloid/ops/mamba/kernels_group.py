@@ -1,8 +1,9 @@
 # pyright: basic, reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
-"""One decoding step of the Mamba-2 mixer as one kernel, for batches that fill a GPU.
+"""One decoding step of the Mamba-2 mixer for batches that fill a GPU.
 
-A program takes all heads of one group of one sequence: it forms their convolution once, walks over the
-states with the next ones on the way, and gates and normalises the group at the end.
+A program takes some heads of one group of one sequence: it forms their convolution once and walks over
+the states with the next ones on the way. With all heads of the group it also shifts the convolution's
+state, gates and normalises; otherwise `kernels.gate_and_shift` does.
 
 Suffixes: b sequence, C convolution channels, K taps, H heads, P head width, G groups, N state size.
 """
@@ -75,6 +76,7 @@ def step_group(
     BP: tl.constexpr,
     BN: tl.constexpr,
     BW: tl.constexpr,
+    SPAN: tl.constexpr,
     KX: tl.constexpr,
     KN: tl.constexpr,
     KT: tl.constexpr,
@@ -85,13 +87,14 @@ def step_group(
     FAST: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
-    """All of a step for one group of one sequence."""
+    """A step for `SPAN` heads of one sequence; BW covers their channels."""
     PARTS: tl.constexpr = (P + BP - 1) // BP
     HEADS: tl.constexpr = H // G
     I: tl.constexpr = H * P
-    W: tl.constexpr = I // G
+    W: tl.constexpr = SPAN * P
     C: tl.constexpr = I + 2 * G * N
-    g = tl.program_id(0)
+    first = tl.program_id(0) * SPAN
+    g = first // HEADS
     b = tl.program_id(1)
     slot = tl.load(slots + b).to(tl.int64)
     conv_state += slot * ((K - 1) * C)
@@ -99,14 +102,14 @@ def step_group(
     n = tl.arange(0, BN)
     px = (i < W) | (W == BW)
     pn = (n < N) | (N == BN)
-    of_x = g * W + i
+    of_x = first * P + i
     of_b = I + g * N + n
     of_c = of_b + G * N
     follow(CHAINED)
     wait(CHAINED)
     row = projected + b.to(tl.int64) * ROW
     xbc = row + I
-    mine = own + (b * G + g).to(tl.int64) * (BW + 2 * BN)
+    mine = own + (b * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * (BW + 2 * BN)
     _channels(conv_state, conv_weight, conv_bias, xbc, mine + i, of_x, px, C, K, KX, HAS_BIAS, FAST)
     _channels(
         conv_state, conv_weight, conv_bias, xbc, mine + BW + n, of_b, pn, C, K, KN, HAS_BIAS, FAST
@@ -127,14 +130,16 @@ def step_group(
     )
     # through memory for the sake of layouts, as in `kernels.step_states`
     tl.debug_barrier()
-    shift(conv_state, xbc, 0, 1, of_x, px, C, K, KT)
-    shift(conv_state, xbc, 0, 1, of_b, pn, C, K, KT)
-    shift(conv_state, xbc, 0, 1, of_c, pn, C, K, KT)
+    if SPAN == HEADS:
+        shift(conv_state, xbc, 0, 1, of_x, px, C, K, KT)
+        shift(conv_state, xbc, 0, 1, of_b, pn, C, K, KT)
+        shift(conv_state, xbc, 0, 1, of_c, pn, C, K, KT)
     B = tl.load(mine + BW + n).to(tl.float32)
     M = tl.load(mine + BW + BN + n).to(tl.float32)
-    y += b.to(tl.int64) * I + g * W
-    for j in tl.range(0, HEADS * PARTS, num_stages=STAGES):
-        h = g * HEADS + j // PARTS
+    at = b.to(tl.int64) * I + first * P
+    y += at
+    for j in tl.range(0, SPAN * PARTS, num_stages=STAGES):
+        h = first + j // PARTS
         p = (j % PARTS) * BP + tl.arange(0, BP)
         name = slot * H + h
         index = p[:, None] * N + n[None, :]
@@ -150,6 +155,6 @@ def step_group(
         total = tl.sum(state * M[None, :], 1) + tl.load(D + h).to(tl.float32) * x
         tl.store(y + j // PARTS * P + p, total, mask=is_row)
         store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
-    tl.debug_barrier()
-    at = b.to(tl.int64) * I + g * W
-    gate(y, row + g * W, norm_weight + g * W, out + at, W, BW, eps, FAST)
+    if SPAN == HEADS:
+        tl.debug_barrier()
+        gate(y, row + first * P, norm_weight + first * P, out + at, W, BW, eps, FAST)

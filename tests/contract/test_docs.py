@@ -90,10 +90,11 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for line in dict.fromkeys(line for document in ordered for line in commands(document)):
         run(line)
     for document in ordered:
+        names = {"__name__": f"docs_{Path(document).stem}"}  # blocks of a page build on each other
         for block in blocks(document, "python"):
             code = compile(block, document, "exec", dont_inherit=True)
             with contextlib.redirect_stdout(io.StringIO()):
-                exec(code, {"__name__": f"docs_{Path(document).stem}"})
+                exec(code, names)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

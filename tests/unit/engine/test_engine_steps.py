@@ -11,6 +11,7 @@ from nautiloid.core.types import Message
 from nautiloid.engine.engine import Engine
 from nautiloid.engine.graphs import batch_sizes
 from nautiloid.engine.routes import POOL_TOKENS, UniformRoutes
+from nautiloid.engine.speculation import Speculation
 
 
 def is_empty(engine):
@@ -174,3 +175,16 @@ def test_forced_experts_need_experts(config):
         Engine(dense, routing="uniform")
     with pytest.raises(InputError, match="uniform"):
         Engine(dense, routing="even")
+
+
+def test_drafts_are_checked_by_steps_of_fixed_size(model):
+    # a text that repeats itself, so that its own past is a good draft
+    prompts = [[7, 8, 9, 10] * 6, [3, 4, 5] * 7, [11, 12] * 9]
+    speculation = Speculation(kind="ngram", num_tokens=3)
+    params = replace(GREEDY, max_tokens=20)
+    plain = engine_of(model).generate(prompts, params)
+    engine = run_ahead(engine_of(model, speculation=speculation))
+    got = engine.generate(prompts, params)
+    assert [c.ids for c in got] == [c.ids for c in plain]
+    assert engine.runner.steps is not None
+    assert engine.runner.steps.checks

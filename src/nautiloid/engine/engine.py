@@ -20,12 +20,13 @@ from nautiloid.engine.exact import ExactLoop, score
 from nautiloid.engine.grammar import Grammars, GrammarState
 from nautiloid.engine.loop import Loop
 from nautiloid.engine.output import Output
+from nautiloid.engine.places import Preemption
 from nautiloid.engine.prompt import Prompt, check_params, encode_prompt
 from nautiloid.engine.request import Delta, Request
 from nautiloid.engine.routes import UniformRoutes
 from nautiloid.engine.runner import Runner
 from nautiloid.engine.sampler import Sampler
-from nautiloid.engine.scheduler import Preemption, Scheduler
+from nautiloid.engine.scheduler import Scheduler
 from nautiloid.engine.speculation import Drafting, DraftTally, Speculation, draft_specs
 from nautiloid.engine.thinking import ThinkingSpan
 from nautiloid.engine.verify import Speculator
@@ -37,7 +38,7 @@ from nautiloid.model.weights import load
 Tools = Sequence[Mapping[str, Any]]
 # most tokens of a step when nothing is asked for
 PREFILL_TOKENS = 2048
-PREFILL_TOKENS_GPU = 8192
+PREFILL_TOKENS_GPU = 16_384
 
 
 class Engine:
@@ -244,15 +245,19 @@ class Engine:
             for prompt, setting in zip(prompts, each, strict=True)
             for index in range(setting.n)
         ]
-        for request in made:
+        # the longest first, so that the end of a large batch is not one long request alone
+        for request in sorted(made, key=lambda request: -request.max_tokens):
             self._enter(request, owned=True)
         mine, done = {request.id for request in made}, dict[int, Completion]()
+        if self.device.type == "cpu":
+            self.scheduler.gather = max(1, self.pool.num_slots // 4)
         try:
             while len(done) < len(made):
                 self._advance()
                 for request_id in mine.intersection(self.finished):
                     done[request_id] = self.finished.pop(request_id)
         finally:
+            self.scheduler.gather = 1
             for request in made:
                 self.abort(request.id)
         return [done[request.id] for request in made]

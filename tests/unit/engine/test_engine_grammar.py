@@ -14,6 +14,7 @@ from nautiloid.engine.engine import Engine
 from nautiloid.engine.grammar import Grammars
 from nautiloid.engine.request import Request
 from nautiloid.engine.shaping import Shaper
+from nautiloid.engine.speculation import Speculation
 
 CPU = torch.device("cpu")
 CHAT = [Message("user", "What is 12 + 7 - 5?")]
@@ -275,3 +276,34 @@ def test_masks_come_before_penalties_and_biases(grammars, config):
     allowed = grammars.masks([one.grammar], CPU)[0]
     Shaper(CPU).apply(logits, [one])
     assert torch.equal(logits[0] > -torch.inf, allowed)
+
+
+@pytest.mark.parametrize("how", ["pause", "speculation", "prefix_cache", "prefill_tokens"])
+def test_structures_and_penalties_survive_what_the_engine_does(model, tokenizer, how):
+    """Greedy, so equal up to near ties, which these prompts do not meet."""
+    greedy = {"temperature": 0.0, "max_tokens": 40}
+    asked = [
+        SamplingParams(**greedy, json_schema=SCHEMA),
+        SamplingParams(**greedy, repetition_penalty=1.3, frequency_penalty=0.3),
+        SamplingParams(**greedy, regex="[a-z ]{30,}", presence_penalty=1.0),
+        SamplingParams(**greedy, min_tokens=20, logit_bias={50: 2.0}),
+        SamplingParams(**greedy),
+    ]
+    prompts = ["Sort these: 3, 17 and 45."] * len(asked)
+    plain = Engine(model, tokenizer=tokenizer, max_batch=4).generate(prompts, asked)
+    options = {
+        "speculation": {"speculation": Speculation(kind="ngram", num_tokens=3)},
+        "prefix_cache": {"prefix_cache": True},
+        "prefill_tokens": {"prefill_tokens": 16},
+    }
+    engine = Engine(model, tokenizer=tokenizer, max_batch=4, **options.get(how, {}))
+    ids = [engine.submit(p, one) for p, one in zip(prompts, asked, strict=True)]
+    done, steps = {}, 0
+    while len(done) < len(ids):
+        done |= engine.step()
+        steps += 1
+        if how == "pause" and steps % 7 == 3:
+            engine.pause()
+            engine.resume()
+    assert [done[i].ids for i in ids] == [one.ids for one in plain]
+    assert not engine.sampler.shaper.penalties.seen

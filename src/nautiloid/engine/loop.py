@@ -100,6 +100,10 @@ class Loop:
                 if prefills:
                     self.pending.append(self.prefill(prefills))
                     self.scheduler.keep([request for request, _ in prefills])
+                    if decodes and self.runner.steps is None and self.speculator is None:
+                        # on a CPU a batch without gaps between its slots is a recorded step
+                        self.settle()
+                        decodes = self.scheduler.decodes()
                 if decodes:
                     step = self.speculator.launch if self.speculator else self.decode
                     self.pending.append(step(decodes))

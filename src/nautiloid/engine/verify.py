@@ -10,6 +10,7 @@ Suffixes: B requests, K drafts a request, T = K + 1 tokens a request, D hidden s
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nautiloid.core.types import DraftCounts
+from nautiloid.engine.draft_steps import DraftStep, fits
 from nautiloid.engine.drafts import Drafter, Drafts, MTPDrafter, NgramDrafter
 from nautiloid.engine.loop import Launched, Loop
 from nautiloid.engine.request import Request
@@ -58,6 +60,7 @@ class Speculator:
         loop.scheduler.keeps_finished = False
         self.accepted = self.pool.store.slots["verify"]["accepted"]
         self.tally = DraftTally(speculation.num_tokens)
+        self.steps: dict[int, DraftStep] = {}
         self.mixers = [x.mixer for x in self.model.layers if isinstance(x.mixer, Mamba)]
 
     @property
@@ -67,6 +70,10 @@ class Speculator:
 
     def launch(self, requests: Sequence[Request]) -> Launched:
         """Run one step of these requests; what they get is known when it returns."""
+        step = self._recorded(requests)
+        if step is not None:
+            ordered = self._run_recorded(step, requests)
+            return Launched.of(requests, lambda: ordered)
         speaking = [r for r in requests if r.drafting is not None]
         counts = [self._most_drafts(r) for r in speaking]
         drafts = self.drafter.draft(speaking, counts) if speaking else Drafts(())
@@ -93,6 +100,48 @@ class Speculator:
             picks |= self._verify(group)
         ordered = [picks[request.id] for request in requests]
         return Launched.of(requests, lambda: ordered)
+
+    def _recorded(self, requests: Sequence[Request]) -> DraftStep | None:
+        """A step that needs the host only at its ends, where these requests allow it."""
+        steps = self.loop.runner.steps
+        if steps is None or not isinstance(self.drafter, MTPDrafter):
+            return None
+        for request in requests:
+            p = request.params
+            has_filters = p.top_k or p.top_p < 1 or p.min_p
+            is_forced = request.span is not None and request.span.forced
+            if request.drafting is None or request.is_bound or has_filters or is_forced:
+                return None
+        size = steps.sizes[bisect_left(steps.sizes, len(requests))]
+        if not fits(size, steps, self.speculation):
+            return None
+        if size not in self.steps:
+            self.steps[size] = DraftStep(size, steps, self.speculation)
+        return self.steps[size]
+
+    def _run_recorded(self, step: DraftStep, requests: Sequence[Request]) -> list[list[Pick]]:
+        left = [r.max_tokens - len(r.ids) - 1 for r in requests]
+        counts = [
+            min(self.speculation.num_tokens, n, self._room(r) - 1)
+            for n, r in zip(left, requests, strict=True)
+        ]
+        ordered = list[list[Pick]]()
+        for request, drafted, verdict in zip(
+            requests, counts, step.run(requests, counts), strict=True
+        ):
+            self._note(request, drafted, verdict.kept)
+            count = _before_forced(request, verdict.ids[: verdict.kept + 1])
+            if count <= verdict.kept:
+                assert request.lease is not None
+                self.accepted[request.lease.slot] = count
+            request.num_cached += count
+            ordered.append([Pick(verdict.ids[k], verdict.logprobs[k]) for k in range(count)])
+        return ordered
+
+    def _note(self, request: Request, drafted: int, kept: int) -> None:
+        self.tally.add(drafted, kept)
+        assert request.drafting is not None
+        request.drafting.tally.add(drafted, kept)
 
     def commit(self, requests: Sequence[Request]) -> None:
         """Settle the states of requests whose last forward checked drafts."""
@@ -193,9 +242,7 @@ class Speculator:
         picks = dict[int, list[Pick]]()
         for row, request in enumerate(requests):
             count, drafted = kept[row], len(drafts[row])
-            self.tally.add(drafted, count)
-            assert request.drafting is not None
-            request.drafting.tally.add(drafted, count)
+            self._note(request, drafted, count)
             count = _before_forced(request, ids[row][: count + 1])
             picks[request.id] = [
                 Pick(ids[row][k], logprobs[row][k], self._top(request, logits_BTV[row, k]))

@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.suites.decoding import check_greedy
+from tests.suites.steps import run_ahead
 
 from nautiloid.core.errors import InputError
 from nautiloid.core.types import Message, SamplingParams
 from nautiloid.engine.engine import Engine
 from nautiloid.engine.speculation import Speculation
+from nautiloid.engine.verify import Speculator
 from nautiloid.model.config import MTPConfig
 from nautiloid.model.context import Context
 from nautiloid.model.mtp import shift_within
@@ -255,3 +257,27 @@ def test_what_cannot_draft_is_refused(model, config):
     mixer = replace(config, mtp=MTPConfig(pattern="ME"))
     with pytest.raises(InputError, match="cannot forget"):
         Speculation(kind="mtp").check(mixer)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, 4])
+def test_steps_without_the_host_draft_and_keep_the_same(build, drafting_model, num_tokens):
+    """The step that a GPU records, run here one operation at a time: the same numbers, the same tokens."""
+    asked = [*prompts(5, 8, 60), [50, 60, 70] * 9, [41, 42] * 9]
+    params = [
+        replace(GREEDY, max_tokens=9 + 2 * i, temperature=0.9 * (i % 2), seed=i)
+        for i in range(len(asked))
+    ]
+    slow, fast = build("mtp", num_tokens), run_ahead(build("mtp", num_tokens))
+    wanted, done = slow.generate(asked, params), fast.generate(asked, params)
+    assert isinstance(fast.loop.speculator, Speculator)
+    assert fast.loop.speculator.steps
+    for a, b in zip(done, wanted, strict=True):
+        assert a.ids == b.ids
+        assert a.drafts == b.drafts
+        assert a.logprobs == pytest.approx(b.logprobs, abs=3e-5)
+    filtered = [replace(p, top_k=5) for p in params]
+    for a, b in zip(fast.generate(asked, filtered), slow.generate(asked, filtered), strict=True):
+        assert (a.ids, a.drafts) == (b.ids, b.drafts)
+    budget = SamplingParams(temperature=0, max_tokens=40, thinking_budget_tokens=7)
+    (a,), (b,) = fast.generate([CHAT], budget), slow.generate([CHAT], budget)
+    assert (a.ids, a.forced) == (b.ids, b.forced)

@@ -51,10 +51,13 @@ def uniforms(seeds_X: Tensor, positions_X: Tensor, stream: int = SAMPLE) -> Tens
     >>> bool(uniforms(one, one) == uniforms(one, one)), bool(uniforms(one, one) == uniforms(one, 0 * one))
     (True, False)
     """
-    if stream != SAMPLE:
-        seeds_X = _mixed(seeds_X + signed(stream * _STREAM))
-    z_X = _mixed(seeds_X + (positions_X + 1) * signed(_GAMMA))
+    z_X = _mixed(stream_seeds(seeds_X, stream) + (positions_X + 1) * signed(_GAMMA))
     return _shifted(z_X, 11).double() * 2.0**-53
+
+
+def stream_seeds(seeds_X: Tensor, stream: int) -> Tensor:
+    """Seeds whose plain numbers are those of a stream."""
+    return seeds_X if stream == SAMPLE else _mixed(seeds_X + signed(stream * _STREAM))
 
 
 def seed_tensor(seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:

@@ -250,7 +250,7 @@ def settings(values: Mapping[str, Any], base: SamplingParams | None = None) -> S
     """Read settings from decoded JSON, over those of `base`; unknown names are refused.
 
     >>> settings({"temperature": 0, "logit_bias": {"7": -100}}).logit_bias
-    {7: -100}
+    {7: -100.0}
     """
     from nautiloid.core.config import from_json
 

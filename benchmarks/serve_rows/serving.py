@@ -129,13 +129,16 @@ class Serving:
         return [self.engine.requests[self.engine.submit(list(p), params)] for p in prompts]
 
     @contextlib.contextmanager
-    def filled(self) -> Generator[None, None, None]:
-        """Prompts run inside cost nothing: slots, pages and positions are those of a real prefill, the
-        states are random numbers. A decoding step then does the same work as after a real one.
+    def filled(self, *, is_real: bool = False) -> Generator[None, None, None]:
+        """Prompts run inside cost nothing, unless `is_real`: slots, pages and positions are those of a
+        real prefill, the states stay what they are. A step on top then does the same work as after one.
         """
+        if is_real:
+            yield
+            return
         width = self.config.hidden_size
         nothing = torch.zeros(1, width, dtype=self.model.dtype, device=self.model.device)
-        chunk, run = self.engine.scheduler.prefill_tokens, self.model.hidden
+        run = self.model.hidden
 
         def hidden(tokens_T: Tensor, ctx: Context, mtp_tokens: Sequence[Tensor] = ()) -> Output:
             if max(ctx.lengths) == 1:  # a decoding step, perhaps one that is being recorded
@@ -145,12 +148,18 @@ class Serving:
             return Output(nothing.expand(tokens_T.shape[0], width))
 
         self.model.hidden = hidden
-        self.engine.scheduler.prefill_tokens = FILL_TOKENS
         try:
             yield
         finally:
             del self.model.hidden
-            self.engine.scheduler.prefill_tokens = chunk
+
+    def fill(self, requests: Sequence[Request]) -> None:
+        """Bring requests to their first token without running their prompts; states are random."""
+        chunk = self.engine.scheduler.prefill_tokens
+        self.engine.scheduler.prefill_tokens = FILL_TOKENS
+        with self.filled():
+            self.start(requests)
+        self.engine.scheduler.prefill_tokens = chunk
         store = self.engine.pool.store
         for tensors in (*store.slots.values(), *store.pages.values()):
             for tensor in tensors.values():
@@ -174,21 +183,20 @@ class Serving:
     def decode(self, count: int, prompt_tokens: int, steps: int, *, warm: int = 20) -> Steps:
         """Prefill a batch and time steady steps of it, from the calls of `Engine.step` alone."""
         count, prompt_tokens = self.scale.requests(count), self.scale.tokens(prompt_tokens)
-        steps = -(-self.scale.steps(steps) // BLOCK) * BLOCK
-        warm = self.scale.steps(warm)
-        requests = self.submit(self.prompts(count, prompt_tokens), 4 * (steps + warm))
+        steps, warm = self.scale.steps(steps), self.scale.steps(warm)
+        requests = self.submit(self.prompts(count, prompt_tokens), 4 * (steps + warm + BLOCK))
         prefill_s = self.start(requests)
         result = self.time_steps(requests, steps, warm=warm)
         self.stop(requests)
         return replace(result, prefill_s=prefill_s)
 
     def time_steps(self, requests: Sequence[Request], steps: int, *, warm: int) -> Steps:
-        """Time steps of running requests."""
+        """Time steps of running requests, whole blocks of them."""
         for _ in range(warm):
             self.engine.step()
         before = [len(r.ids) for r in requests]
         marks = [time.perf_counter()]
-        for _ in range(steps // BLOCK):
+        for _ in range(-(-steps // BLOCK)):
             for _ in range(BLOCK):
                 self.engine.step()
             marks.append(time.perf_counter())

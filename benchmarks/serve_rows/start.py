@@ -36,9 +36,8 @@ def rows(tiny: bool = False, profile: bool = False) -> Iterator[Row]:
         cache = Path(place) / "kernels"
         cold, phases = _first_token(folder, cache, scale.device)
         yield _row("start_cold", cold, 90.0, phases, "no compiled kernel on disk")
-        runs = [_first_token(folder, cache, scale.device) for _ in range(2)]
-        warm, phases = min(runs, key=lambda run: run[0])
-        yield _row("start_warm", warm, 25.0, phases, "kernels on disk", [w for w, _ in runs])
+        warm, phases = _first_token(folder, cache, scale.device)
+        yield _row("start_warm", warm, 25.0, phases, "kernels on disk")
         seconds = phases["weights"] - phases["imports"]
         yield Row(
             work="start_weights",
@@ -62,14 +61,7 @@ def _first_token(folder: Path, cache: Path, device: str) -> tuple[float, dict[st
     return phases["first_token"], phases
 
 
-def _row(
-    work: str,
-    value: float,
-    goal: float,
-    phases: dict[str, float],
-    note: str,
-    runs: list[float] | None = None,
-) -> Row:
+def _row(work: str, value: float, goal: float, phases: dict[str, float], note: str) -> Row:
     names = ("python", "imports", "weights", "engine", "first_token")
     ends = [0.0, *(phases[name] for name in names)]
     spent = [b - a for a, b in itertools.pairwise(ends)]
@@ -83,7 +75,6 @@ def _row(
         ours=value,
         peer=131.0,
         limit=f"seconds: {shown}",
-        reps=len(runs or [value]),
-        spread=(min(runs), max(runs)) if runs else None,
+        reps=1,
         reason=f"{note}; weights in memory, a process of its own",
     )

@@ -23,7 +23,7 @@ from nautiloid.model.decoder import Decoder
 from nautiloid.model.presets import preset
 
 PROMPT, COMPLETION = 8192, 16384
-STEPS, WARM = 400, 20
+STEPS, WARM = 300, 20
 CHUNK = 8192
 # of the device, for activations of a prefill, graphs and libraries
 SPARE_BYTES = 7e9
@@ -79,11 +79,10 @@ def _steady(
     ages = [round(completion * (i + 0.5) / batch) for i in range(batch)]
     text = serving.prompts(1, scale.tokens(most))[0]
     running: list[int] = []
-    with serving.filled():
-        for age in ages:
-            (request,) = serving.submit([text[: prompt + age]], completion - age)
-            running.append(request.id)
-        serving.start([serving.engine.requests[i] for i in running])
+    for age in ages:
+        (request,) = serving.submit([text[: prompt + age]], completion - age)
+        running.append(request.id)
+    serving.fill([serving.engine.requests[i] for i in running])
     engine, arrivals, tokens = serving.engine, 0, 0
     prompts = itertools.cycle(serving.prompts(4 + STEPS * batch // COMPLETION, prompt, seed=2))
     keys: list[int] = []

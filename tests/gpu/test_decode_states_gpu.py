@@ -8,6 +8,7 @@ if not torch.cuda.is_available():
 
 from tests.suites import mamba_steps, paged
 from tests.suites.mamba_steps import Case
+from tests.suites.states import check_states
 
 from nautiloid.ops.mamba import decode
 
@@ -63,3 +64,9 @@ def test_attention_sequences_keep_to_themselves():
 def test_extend():
     paged.check_gather(torch.bfloat16)
     paged.check_extend(torch.bfloat16, 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("rotates", [False, True])
+def test_a_model_through_its_states(dtype, rotates):
+    check_states("cuda", dtype, 5e-2 if dtype == torch.bfloat16 else 1e-3, rotates=rotates)

@@ -127,10 +127,6 @@ class CachePool:
         """Pages that hold the keys and values of so many tokens."""
         return -(-tokens // self.page_tokens) if self.has_pages else 0
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a sequence of so many tokens can start now."""
-        return bool(self.free_slots) and self.num_pages_for(tokens) <= len(self.free_pages)
-
     def acquire(self, tokens: int, shared: Sequence[int] = (), *, is_zeroed: bool = True) -> Lease:
         """Take the lowest slot and the pages for `tokens` tokens, the first of them shared."""
         slot = min(self.free_slots)

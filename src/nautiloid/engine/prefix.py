@@ -98,11 +98,6 @@ class PrefixCache:
             self.entries.move_to_end(entry)
         return Hit(entry, tokens, at // TOKEN_BYTES)
 
-    def has(self, salt: str, key: bytes) -> bool:
-        """Whether there is an entry of exactly these tokens."""
-        _, at, path = self._walk(salt, key)
-        return at == len(key) and bool(path) and path[-1][1] == at and path[-1][0].entry is not None
-
     def note(self, tokens: int, hit_tokens: int) -> None:
         """Count a prompt that was looked up and admitted."""
         self.queries += 1

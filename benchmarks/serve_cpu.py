@@ -1,13 +1,15 @@
 """Serving a small hybrid MoE on a CPU: against transformers in the same run, exactness, 8-bit weights.
 
-    python benchmarks/serve_cpu.py
-    python benchmarks/serve_cpu.py --model runs/quickstart/sft/model      # for the rows of 8-bit weights
+    python benchmarks/serve_cpu.py                                # 8-bit weights of the quickstart's model
+    python benchmarks/serve_cpu.py --model runs/mine/model        # of another one
 
 The peer is transformers with the same float32 weights and the same ids. It has no continuous batching
 for models with Mamba layers (`continuous_batching` keeps keys and values only), so its fastest fair way
 through many requests is whole batches, padded on the left. The requests are sorted by the length of their
 output first, which it profits from most: a batch runs as long as its longest output. Greedy tokens
 of both sides are compared by the near-tie rule.
+
+Without `runs/quickstart`, a model of the quickstart's debug preset is made, which knows nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import argparse
 import math
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,18 +30,21 @@ import torch
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
-from cpu import CONFIG, THREADS, load_peer, timed, tokens
+from cpu import CONFIG, FEW, MANY, PROMPT, THREADS, load_peer, timed, tokens
 from nautiloid.core.seed import Seed
-from nautiloid.core.types import SamplingParams
+from nautiloid.core.types import Message, SamplingParams
 from nautiloid.engine.engine import Engine
 from nautiloid.model.decoder import Decoder
-from nautiloid.model.weights import save
+from nautiloid.model.quantize import pack_weights, weight_bytes
+from nautiloid.model.weights import load, save
 from results_file import Row, write_results
 
 REPS, BATCH_REPS = 7, 3
 STREAM_PROMPT, STREAM_OUTPUT = 128, 128
 REQUESTS, BATCH = 64, 16
 SHORTEST, LONGEST = 16, 256
+QUICKSTART = Path("runs/quickstart/sft/model")
+TASKS, ANSWER = 64, 96
 # logits so close that two correct programs may choose differently
 TIE = 1e-4
 
@@ -53,20 +60,26 @@ class Work:
 def main() -> None:
     """Check, time, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="*", default=["peer", "exact"])
+    parser.add_argument("--model", type=Path, help="folder for the rows of 8-bit weights")
+    parts = ("peer", "exact", "int8")
+    parser.add_argument("--only", nargs="*", choices=parts, help="print some parts, write nothing")
     options = parser.parse_args()
+    wanted = options.only or parts
     torch.set_num_threads(THREADS)
     model = Decoder(CONFIG)
     model.init_weights(Seed(0))
     rows: list[Row] = []
-    if "peer" in options.only:
-        with tempfile.TemporaryDirectory() as folder:
-            save(model, Path(folder) / "model")
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder) / "model")
+        if "peer" in wanted:
             peer = load_peer(Path(folder) / "model")
-        rows += [stream_row(model, peer), batch_row(model, peer)]
-    if "exact" in options.only:
-        rows += exact_rows(model)
-    write_results("serve_cpu", rows, notes={"threads": THREADS})
+            rows += [stream_row(model, peer), batch_row(model, peer)]
+        if "exact" in wanted:
+            rows += exact_rows(model)
+        if "int8" in wanted:
+            rows += int8_rows(options.model or quickstart(Path(folder)))
+            rows += [int8_speed(Path(folder) / "model", "hybrid", batch) for batch in (1, BATCH)]
+    write_results("serve_cpu", rows, notes={"threads": THREADS}, to_file=not options.only)
 
 
 class Count(BaseStreamer):
@@ -200,6 +213,99 @@ def exact_rows(model: Decoder) -> list[Row]:
             goal=1e-4,
         ),
     ]
+
+
+def quickstart(folder: Path) -> Path:
+    """The quickstart's model, or one of its debug preset, made in seconds."""
+    if QUICKSTART.is_dir():
+        return QUICKSTART
+    out = folder / "quickstart"
+    command = [sys.executable, "-m", "nautiloid", "quickstart", "--preset", "debug"]
+    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    return out / "sft" / "model"
+
+
+def int8_rows(path: Path) -> list[Row]:
+    """8-bit weights of a trained model: best tokens, bytes, speed."""
+    wide, narrow = load(path), load(path)
+    pack_weights(narrow, "int8")
+    engine = Engine(path, max_batch=BATCH)
+    params = [SamplingParams(temperature=1, max_tokens=ANSWER, seed=i) for i in range(TASKS)]
+    done = engine.generate(tasks(), params)
+    same = count = 0
+    with torch.no_grad():
+        for completion in done:
+            ids = torch.tensor([*completion.prompt_ids, *completion.ids])[None, :-1]
+            best = (
+                model(ids)[0, len(completion.prompt_ids) - 1 :].argmax(-1)
+                for model in (wide, narrow)
+            )
+            equal = torch.eq(*best)
+            same, count = same + int(equal.sum()), count + equal.numel()
+    half = weight_bytes(load(path, dtype="bfloat16"))
+    bytes_ = weight_bytes(wide), weight_bytes(narrow)
+    name = path.parts[-3] if len(path.parts) > 2 else path.name
+    return [
+        Row(
+            work="int8_agreement",
+            value=same / count,
+            unit=f"share of {count} tokens of {TASKS} sampled answers whose best next one stays",
+            goal=0.95,
+        ),
+        Row(
+            work="int8_bytes",
+            value=bytes_[1] / bytes_[0],
+            unit="of the bytes of float32 weights",
+            better="lower",
+            goal=0.5,
+            ours=float(bytes_[1]),
+            peer=float(bytes_[0]),
+            limit=f"{bytes_[1] / half:.2f} of bfloat16",
+        ),
+        *(int8_speed(path, name, batch) for batch in (1, BATCH)),
+    ]
+
+
+def tasks() -> list[list[Message]]:
+    """Questions of the kind that the quickstart's model was tuned on."""
+    draw = random.Random(0)
+    made: list[list[Message]] = []
+    for i in range(TASKS):
+        a, b, c, d = (draw.randint(0, 99) for _ in range(4))
+        text = f"Calculate {a} - {b} + {c}." if i % 2 else f"Sort {a}, {b}, {c}, {d}"
+        made.append([Message("user", text)])
+    return made
+
+
+def int8_speed(path: Path, name: str, batch: int) -> Row:
+    """Decoding with 8-bit weights against float32 ones, the shorter of two runs taken off."""
+    engines = [
+        Engine(path, max_batch=batch, stop_ids=(), weight_format=kind) for kind in ("int8", None)
+    ]
+    vocabulary = engines[0].config.vocab_size
+    prompts = (tokens(batch, PROMPT) % vocabulary).tolist()
+
+    def step_s(engine: Engine) -> float:
+        def run(count: int) -> None:
+            engine.generate(prompts, SamplingParams(temperature=0, max_tokens=count))
+
+        short = timed(lambda: run(FEW))
+        return (timed(lambda: run(MANY)) - short) / (MANY - FEW)
+
+    for engine in engines:
+        step_s(engine)
+    pairs = [(step_s(engines[0]), step_s(engines[1])) for _ in range(REPS)]
+    ours, peer = (statistics.median(s) for s in zip(*pairs, strict=True))
+    ratios = [b / a for a, b in pairs]
+    return Row(
+        work=f"int8_decode_b{batch}_{name}",
+        value=peer / ours,
+        unit="ratio of tokens/s to float32 weights",
+        ours=batch / ours,
+        peer=batch / peer,
+        reps=REPS,
+        spread=(min(ratios), max(ratios)),
+    )
 
 
 def alternate(

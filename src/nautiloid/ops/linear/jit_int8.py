@@ -48,6 +48,7 @@ def _linear(p):
         packed_product(
             a[1], a[8], k, 4 * first, min(4 * last, n), a[0], index, 0, m, a[2], n, wide
         )  # fmt: skip
+        scratch[0] = 0  # an array lives until its last use, not that of its address
         return
     across = carray(floats(a[7]), (k, LANES))
     first, last = share(k, thread(), team())
@@ -71,6 +72,7 @@ def _linear(p):
         for i in range(m):
             for q in range(rows):
                 y[i, r + q] = tile[q, i]
+    scratch[0] = tile[0, 0] = 0
 
 
 def linear(x_BK: Tensor, data_NK: Tensor, scale_NG: Tensor) -> Tensor:

@@ -163,6 +163,7 @@ def _prefill(p):
                 u[t, c_at : c_at + size],
                 y[t, h * width : h * width + width],
             )
+    across[0, 0] = 0  # an array lives until its last use, not that of its address
     first, last = share(sequences, thread(), team())
     for s in range(first, last):
         count = starts[s + 1] - starts[s]

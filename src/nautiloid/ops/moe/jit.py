@@ -213,6 +213,7 @@ def _experts(p):
             a[4], a[19], e, narrow, wide, begin, end, a[6], itself,
             starts[e], starts[e + 1], a[8], scratch,
         )  # fmt: skip
+    widened[0] = 0  # an array lives until its last use, not that of its address
     barrier()
     first, last = share(tokens, thread(), team())
     for t in range(first, last):

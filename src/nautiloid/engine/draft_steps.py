@@ -20,6 +20,7 @@ from nautiloid.engine.request import Request
 from nautiloid.engine.routes import POOL_TOKENS
 from nautiloid.engine.speculation import Speculation
 from nautiloid.engine.words import Words
+from nautiloid.model.blocks.moe.block import MoE
 from nautiloid.model.context import Context
 from nautiloid.model.views import FixedView, StateView
 from nautiloid.ops.packing import to_device
@@ -56,6 +57,7 @@ class DraftStep:
         model, device = steps.model, steps.model.device
         assert model.mtp is not None
         self.model, self.head = model, model.mtp
+        self.num_trunk_experts = sum(isinstance(x.mixer, MoE) for x in model.layers)
         self.hidden = steps.store.slots["mtp"]["hidden"]
         self.accepted = steps.store.slots["verify"]["accepted"]
         self.words = Words(size, steps.store.null_slot, device)
@@ -158,8 +160,7 @@ class DraftStep:
         context = self._context(positions_BT, view)
         view.prepare(context.lengths)
         if context.replay is not None:
-            experts = sum(letter == "E" for letter in self.model.config.pattern)
-            context.replay = context.replay[experts:]
+            context.replay = context.replay[self.num_trunk_experts :]
         return self.head(hidden_TD, [tokens_BT.flatten()], self.model.embeddings, context)[0]
 
     def _context(self, positions_BT: Tensor, view: StateView) -> Context:

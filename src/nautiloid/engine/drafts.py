@@ -20,10 +20,13 @@ from torch import Tensor
 from nautiloid.engine.cache import CachePool
 from nautiloid.engine.ngrams import Ngrams
 from nautiloid.engine.request import Request
+from nautiloid.engine.routes import UniformRoutes
 from nautiloid.engine.sampler import Settings
 from nautiloid.engine.speculation import Speculation
+from nautiloid.model.blocks.moe.block import MoE
 from nautiloid.model.context import Context
 from nautiloid.model.decoder import Decoder
+from nautiloid.model.mtp import MTP
 from nautiloid.ops.sampling import filter_logits
 from nautiloid.ops.sampling.counters import seed_tensor
 from nautiloid.ops.sampling.rejection import draw_drafts
@@ -77,9 +80,12 @@ class MTPDrafter:
     model: Decoder
     pool: CachePool
     device: torch.device
+    routes: UniformRoutes | None = None
     slots: dict[str, Tensor] = field(init=False)
+    num_trunk_experts: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.num_trunk_experts = sum(isinstance(x.mixer, MoE) for x in self.model.layers)
         self.slots = {
             "hidden": self.pool.store.slots["mtp"]["hidden"],
             "accepted": self.pool.store.slots["verify"]["accepted"],
@@ -171,7 +177,7 @@ class MTPDrafter:
         head, tokens_T, context = self._prepare(runs)
         return head(hidden_TD, [tokens_T], self.model.embeddings, context)[0]
 
-    def _prepare(self, runs: Sequence[_Run]):
+    def _prepare(self, runs: Sequence[_Run]) -> tuple[MTP, Tensor, Context]:
         head = self.model.mtp
         assert head is not None
         store, past = self.pool.store, [run.start for run in runs]
@@ -186,6 +192,8 @@ class MTPDrafter:
             state=view,
         )
         view.prepare(lengths)
+        if self.routes is not None:
+            context.replay = self.routes.run(sum(lengths))[self.num_trunk_experts :]
         tokens = [token_id for run in runs for token_id in run.tokens]
         return head, torch.tensor(tokens, device=self.device), context
 

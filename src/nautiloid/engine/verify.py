@@ -51,7 +51,9 @@ class Speculator:
         self.model, self.pool, self.device = runner.model, runner.pool, runner.device
         self.drafter: Drafter
         if speculation.kind == "mtp":
-            self.drafter = runner.follower = MTPDrafter(self.model, self.pool, self.device)
+            self.drafter = runner.follower = MTPDrafter(
+                self.model, self.pool, self.device, runner.routes
+            )
         else:
             self.drafter = NgramDrafter(speculation)
         # a step may write that many rows beyond the newest token, and leaves states that the next
@@ -222,6 +224,9 @@ class Speculator:
             positions_T=torch.tensor(positions, device=self.device),
             state=view,
         )
+        routes = self.loop.runner.routes
+        if routes is not None:
+            context.replay = routes.run(size * len(requests))
         tokens_T = torch.tensor(rows, device=self.device).flatten()
         hidden_TD = self.model.hidden(tokens_T, context).hidden_TD
         logits_TV = self.model.logits(hidden_TD)

@@ -55,7 +55,7 @@ KINDS = [("mtp", k) for k in (1, 2, 3, 5)] + [("ngram", k) for k in (1, 3, 5)]
 @pytest.mark.parametrize(("kind", "num_tokens"), KINDS)
 def test_greedy_equals_the_full_forward(build, drafting_model, kind, num_tokens):
     engine = build(kind, num_tokens)
-    asked = [*prompts(6), [50, 60, 70] * 9]
+    asked = [*prompts(3, 0, 70), [50, 60, 70] * 9]
     for prompt, done in zip(asked, engine.generate(asked, GREEDY), strict=True):
         assert done.finish_reason == "length"
         assert len(done.ids) == 20
@@ -123,7 +123,7 @@ def test_statistics_are_exact_when_forced(build, kind):
 def test_zero_drafts_between_drafts(build, drafting_model):
     """vLLM #39273: a step without drafts must go on from the last accepted state."""
     for kind in ("mtp", "ngram"):
-        for period in (2, 3):
+        for period in (2, 3) if kind == "mtp" else (2,):
             engine = build(kind, 3)
             drafter, turn = engine.loop.speculator.drafter, []
             draft = drafter.draft
@@ -178,7 +178,7 @@ def test_plain_requests_beside_drafting_ones(build, plain):
 def test_stops_cut_an_accepted_run(build, plain, tokenizer, kind):
     engine = build(kind, 5)
     free = plain.generate([[50, 60, 70] * 9], GREEDY)[0]
-    for at in range(2, 12):
+    for at in range(2, 12, 3):
         params = replace(GREEDY, stop_token_ids=(free.ids[at],))
         (a,), (b,) = (
             engine.generate([free.prompt_ids], params),

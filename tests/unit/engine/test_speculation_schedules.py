@@ -16,6 +16,7 @@ from tests.suites.schedules import (
     event,
     hybrid,
 )
+from tests.suites.steps import run_ahead
 
 from nautiloid.core.types import SamplingParams
 from nautiloid.engine.engine import Engine
@@ -95,8 +96,11 @@ def play(engine, events):
     pages=st.sampled_from([9, 12, 40]),
     preemption=st.sampled_from(["recompute", "swap"]),
     prefix_cache=st.booleans(),
+    is_ahead=st.booleans(),
 )
-def test_every_schedule(events, kind, num_tokens, pieces, pages, preemption, prefix_cache):
+def test_every_schedule(
+    events, kind, num_tokens, pieces, pages, preemption, prefix_cache, is_ahead
+):
     """Near-tie rule (1e-4 logits), logprobs within 3e-5 of the request's own full forward."""
     engine = engine_of(
         MODEL,
@@ -107,6 +111,8 @@ def test_every_schedule(events, kind, num_tokens, pieces, pages, preemption, pre
         preemption=preemption,
         prefix_cache=prefix_cache,
     )
+    if is_ahead:
+        run_ahead(engine)  # the steps of a GPU
     for what, completion in play(engine, events):
         assert len(completion.ids) == what.max_tokens
         check_logprobs(MODEL, completion, what.temperature)

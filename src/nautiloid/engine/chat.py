@@ -108,6 +108,7 @@ class Chat:
         thoughts = _Thoughts(self.console, self.is_folded)
         completion: Completion | None = None
         try:
+            thoughts.begin()
             for delta in stream:
                 if delta.reasoning:
                     thoughts.add(delta.reasoning)
@@ -226,26 +227,28 @@ class _Thoughts:
         self.is_open = False
         self.status: Status | None = None
 
+    def begin(self) -> None:
+        """The prompt is being read."""
+        if self.console.is_terminal:
+            self.status = self.console.status(Text("reading", style="dim"))
+            self.status.start()
+
     def add(self, text: str) -> None:
         """Show more of it."""
         self.is_open, self.last = True, text
         if not self.is_folded:
+            self._quiet()
             self.console.print(Text(_plain(text), style="dim"), end="", soft_wrap=True)
-        elif self.status is None and self.console.is_terminal:
-            self.status = self.console.status(Text("thinking", style="dim"))
-            self.status.start()
 
     def count(self, tokens: int) -> None:
         """So many they are by now."""
         self.tokens = tokens
-        if self.status is not None:
+        if self.status is not None and self.is_open:
             self.status.update(Text(f"thinking, {self.tokens} tokens", style="dim"))
 
     def end(self) -> None:
         """The answer begins, or there is none."""
-        if self.status is not None:
-            self.status.stop()
-            self.status = None
+        self._quiet()
         if self.is_open:
             self.is_open = False
             if self.is_folded:
@@ -253,6 +256,11 @@ class _Thoughts:
                 self.console.print(Text(summary, style="dim"))
             else:  # one empty line between the two
                 self.console.print(end="\n" if self.last.endswith("\n") else "\n\n")
+
+    def _quiet(self) -> None:
+        if self.status is not None:
+            self.status.stop()
+            self.status = None
 
 
 def chat(

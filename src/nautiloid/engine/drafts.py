@@ -123,6 +123,16 @@ class MTPDrafter:
         slots = torch.tensor([_slot(r) for r in requests], device=self.device)
         self.slots["hidden"][slots, : hidden_BTD.shape[1]] = hidden_BTD
 
+    def conclude(self, request: Request, waiting: int) -> None:
+        """Fill the rows of all cached tokens; so many outputs of the trunk wait for that."""
+        slot = _slot(request)
+        hidden_TD = self.slots["hidden"][slot]
+        if waiting > 1:
+            run = _Run(request, request.num_cached + 1 - waiting, waiting - 1)
+            head, tokens_T, context = self._prepare([run])
+            head.fill(hidden_TD[: waiting - 1], tokens_T, self.model.embeddings, context)
+        hidden_TD[0] = hidden_TD[waiting - 1].clone()
+
     def draft(self, requests: Sequence[Request], counts: Sequence[int]) -> Drafts:
         """See `Drafter`; requests that may have none still get their rows filled."""
         slots = torch.tensor([_slot(r) for r in requests], device=self.device)

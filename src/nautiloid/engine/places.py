@@ -34,7 +34,7 @@ class Places:
     Attributes:
         settle: Takes what the device has picked and the host has not seen.
         lookahead: Positions beyond the next one that need pages (drafts).
-        keeps_finished: Whether a slot's states are settled when its request ends.
+        conclude: Settles the states of a request that has ended well; whether they can be kept.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Places:
         self.swapped: dict[int, Swapped] = {}
         self.settle: Callable[[], None] = _nothing
         self.lookahead = 0
-        self.keeps_finished = True
+        self.conclude: Callable[[Request], bool] = _settled
         self.turns = itertools.count()
         self.num_preempted = 0
         self.is_packed = True
@@ -82,7 +82,11 @@ class Places:
         if self.sharing is not None:
             if request.finish_reason == "error":
                 self.sharing.spoil(request)
-            elif is_running and self.keeps_finished and request.finish_reason in ("stop", "length"):
+            elif (
+                is_running
+                and request.finish_reason in ("stop", "length")
+                and self.conclude(request)
+            ):
                 self.sharing.finish(request)
         if request.finish_reason == "error" and request.lease is not None:
             self.pool.scrub(request.lease)
@@ -207,6 +211,11 @@ class Places:
             self.pool.release(request.lease)
             request.lease = None
             request.num_cached = 0
+
+
+def _settled(request: Request) -> bool:
+    """The default of `conclude`: states are what they should be."""
+    return True
 
 
 def _nothing() -> None:

@@ -56,10 +56,9 @@ class Speculator:
             )
         else:
             self.drafter = NgramDrafter(speculation)
-        # a step may write that many rows beyond the newest token, and leaves states that the next
-        # one settles
+        # a step may write that many rows beyond the newest token
         loop.scheduler.lookahead = speculation.num_tokens
-        loop.scheduler.keeps_finished = False
+        loop.scheduler.conclude = self.conclude
         self.accepted = self.pool.store.slots["verify"]["accepted"]
         self.tally = DraftTally(speculation.num_tokens)
         self.steps: dict[int, DraftStep] = {}
@@ -160,6 +159,25 @@ class Speculator:
         for mixer in self.mixers:
             mixer.commit(view)
         self.accepted[rows] = 0
+
+    @torch.inference_mode()
+    def conclude(self, request: Request) -> bool:
+        """Settle the states of a request that has ended, up to the token before its last one."""
+        assert request.lease is not None
+        if isinstance(self.drafter, MTPDrafter) and request.drafting is None:
+            return False  # the head knows nothing of its tokens
+        slot = request.lease.slot
+        count = int(self.accepted[slot, 0])
+        if count:
+            # tokens after the one that ended it do not count
+            beyond = request.num_cached + 1 - request.num_tokens
+            request.num_cached -= beyond
+            count -= beyond
+            self.accepted[slot] = count
+            if isinstance(self.drafter, MTPDrafter):
+                self.drafter.conclude(request, count)
+            self.commit([request])
+        return True
 
     def _most_drafts(self, request: Request) -> int:
         """Drafts of which every one might be kept, with another token behind them."""

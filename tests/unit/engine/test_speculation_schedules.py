@@ -142,6 +142,28 @@ def test_preempted_in_the_middle_of_decoding(kind, preemption):
 
 
 @pytest.mark.parametrize("kind", ["mtp", "ngram"])
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_conversations_go_on_from_what_was_kept(kind, is_ahead):
+    """The end of a completion, cut anywhere in a run of accepted drafts, serves the next turn."""
+    for stop in range(5, 12):
+        params = replace(GREEDY, max_tokens=stop)
+        engine = engine_of(MODEL, kind, 3, pages=60, prefix_cache=True)
+        if is_ahead:
+            run_ahead(engine)
+        first = engine.generate([[5, 6] * 9], params)[0]
+        following = [*first.prompt_ids, *first.ids, 9, 8]
+        sharing = engine.scheduler.sharing
+        assert sharing is not None
+        before = sharing.cache.hit_tokens
+        second = engine.generate([following], params)[0]
+        assert sharing.cache.hit_tokens - before == len(following) - 3
+        check_logprobs(MODEL, second)
+        alone = engine_of(MODEL, kind, 3, pages=60).generate([following], params)[0]
+        assert (second.ids, second.drafts) == (alone.ids, alone.drafts)
+        check_empty(engine)
+
+
+@pytest.mark.parametrize("kind", ["mtp", "ngram"])
 def test_cached_prefixes_change_nothing(kind):
     """vLLM #53912: what is kept of a prompt must serve it again, beside other continuations of it."""
     shared = [(7 * i + i * i) % 61 for i in range(3 * CHUNK)]

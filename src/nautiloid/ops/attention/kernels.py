@@ -16,6 +16,7 @@ from triton import knobs
 from triton.language.extra import libdevice
 
 from nautiloid.ops.chain import follow, wait
+from nautiloid.ops.prefetch import prefetch
 
 INTERPRETED = tl.constexpr(knobs.runtime.interpret)
 
@@ -192,7 +193,15 @@ def attend_pages(
     total = cached + T
     size, count = cut(total, SPLITS, LEAST, BLOCK)
     first = split * size
+    n = tl.arange(0, BLOCK)
     follow(CHAINED)
+    if CHAINED and first < cached:
+        # the first keys and values, while the kernel before this one still runs
+        ahead = (page_row(table, slot, first, table_row, PAGE) + n) * (V * H) + head * H
+        row_bytes: tl.constexpr = H * keys.dtype.element_ty.primitive_bitwidth // 8
+        if row_bytes % 16 == 0:
+            prefetch(keys + ahead, row_bytes)
+            prefetch(values + ahead, row_bytes)
     wait(CHAINED)
     if first < total:
         m = tl.arange(0, BM)
@@ -211,7 +220,6 @@ def attend_pages(
         else:
             known = total
         end = tl.minimum(first + size, known)
-        n = tl.arange(0, BLOCK)
         acc = tl.zeros([BM, BH], tl.float32)
         top = tl.full([BM], -float("inf"), tl.float32)
         weight = tl.zeros([BM], tl.float32)

@@ -95,6 +95,8 @@ def step(
             for rows in (power_of_2(span * P), power_of_2(N))
         )
         options["BW"] = power_of_2(span * P)
+        # numbers that are asked for early, 128 times 16 bytes or a multiple, within the own states
+        options["AHEAD"] = min(span * P * N, 8192) // 1024 * 1024
         programs = H // span
         own = projected_BR.new_empty(batch, programs, options["BW"] + 2 * power_of_2(N))
         launch(

@@ -23,6 +23,7 @@ from nautiloid.ops.mamba.kernels import (
     store_state,
     tap_weights,
 )
+from nautiloid.ops.prefetch import prefetch
 
 
 @triton.jit
@@ -84,6 +85,7 @@ def step_group(
     IS_CLAMPED: tl.constexpr,
     ROUNDS: tl.constexpr,
     STAGES: tl.constexpr,
+    AHEAD: tl.constexpr,
     FAST: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
@@ -106,6 +108,10 @@ def step_group(
     of_b = I + g * N + n
     of_c = of_b + G * N
     follow(CHAINED)
+    if CHAINED and AHEAD > 0:
+        # the first states, while the kernel before this one still runs
+        ahead = ssm + (slot * H + first) * (P * N) + tl.arange(0, 128) * (AHEAD // 128)
+        prefetch(ahead, AHEAD // 128 * (ssm.dtype.element_ty.primitive_bitwidth // 8))
     wait(CHAINED)
     row = projected + b.to(tl.int64) * ROW
     xbc = row + I

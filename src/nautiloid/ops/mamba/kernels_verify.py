@@ -129,13 +129,12 @@ def walk_states(
     SIZE: tl.constexpr = BP + 2 * BN
     mine = own + (b * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * ((room + T) * SIZE)
     follow(CHAINED)
+    wait(CHAINED)
     for i in range(count + T):
-        if i == count:
-            # the accepted tokens are in; nothing before here depends on the kernel before this one
-            if count > 0:
-                store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
-            wait(CHAINED)
         is_new = i >= count
+        if i == count and count > 0:
+            # the accepted tokens are in
+            store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
         x = _convolve(
             weights_x, conv_bias, conv_state, pending, new, count, i, of_x, px, ROW, C, WAITING, K, KX,
             HAS_BIAS, FAST,
@@ -164,10 +163,8 @@ def walk_states(
         if is_new:
             out = tl.sum(state * M[None, :], 1) + skip * x
             tl.store(y + (b.to(tl.int64) * T + i - count) * I + of_x, out, mask=px)
-    if T == 0:
-        if count > 0:
-            store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
-        wait(CHAINED)
+    if T == 0 and count > 0:
+        store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
 
 
 @triton.jit

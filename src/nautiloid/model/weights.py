@@ -115,7 +115,9 @@ class WeightStream:
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         for name, spec in self._specs.items():
-            yield name, self.read(name).to(torch.float32 if spec.is_fp32 else self.dtype)
+            is_wide = spec.is_fp32 or spec.is_island
+            wide = torch.promote_types(self.dtype, torch.float32)
+            yield name, self.read(name).to(wide if is_wide else self.dtype)
 
 
 def _pieces(stored: Stored, value: Tensor) -> Iterator[tuple[str, int | None, Tensor]]:

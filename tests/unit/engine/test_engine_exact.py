@@ -124,5 +124,5 @@ def test_filtered_tokens_keep_the_samplers_log_probability(model):
 
 @pytest.mark.parametrize("option", [{"prefix_cache": True}, {"prefill_tokens": 63}])
 def test_what_would_break_it_is_refused(model, option):
-    with pytest.raises(InputError, match="deterministic|prefill_tokens"):
+    with pytest.raises(InputError, match=r"deterministic|prefill_tokens"):
         Engine(model, deterministic=True, **option)

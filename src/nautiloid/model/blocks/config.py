@@ -27,6 +27,7 @@ class TensorSpec:
         placement: How tensor or expert parallelism may split it.
         init: Rule of specs/architecture 7.1; `residual` is normal divided by sqrt(num_layers).
         is_fp32: Stays float32 whatever the model dtype is (the router's correction bias).
+        is_island: Is float32 in memory and has the model's dtype in a folder (decay rates).
         is_buffer: Saved, but no gradient.
         active: Share of its elements that one token uses (k/E for routed experts).
     """
@@ -35,6 +36,7 @@ class TensorSpec:
     placement: Placement = "replicate"
     init: Init = "normal"
     is_fp32: bool = False
+    is_island: bool = False
     is_buffer: bool = False
     active: float = 1.0
 

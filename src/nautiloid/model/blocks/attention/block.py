@@ -162,7 +162,8 @@ class Attention(Block[AttentionConfig]):
             self.k_norm = RMSNorm(config.head_dim, eps, rms_norm, **where)
         self.sinks = None
         if config.has_sinks:
-            self.sinks = nn.Parameter(torch.empty(config.num_attention_heads, **where))
+            wide = {**where, "dtype": norm.wide(where.get("dtype") or torch.get_default_dtype())}
+            self.sinks = nn.Parameter(torch.empty(config.num_attention_heads, **wide))
         self.o_proj = Linear(config.segments["q"], d, has_bias=config.attention_bias, **where)
         self.mix = AttentionMix(config, ops, layer)
 

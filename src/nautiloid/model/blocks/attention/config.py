@@ -83,7 +83,9 @@ class AttentionConfig(BlockConfig):
             specs["q_norm.weight"] = TensorSpec((self.head_dim,), "replicate", "ones")
             specs["k_norm.weight"] = TensorSpec((self.head_dim,), "replicate", "ones")
         if self.has_sinks:
-            specs["sinks"] = TensorSpec((self.num_attention_heads,), "heads", "zeros")
+            specs["sinks"] = TensorSpec(
+                (self.num_attention_heads,), "heads", "zeros", is_island=True
+            )
         specs["o_proj.weight"] = TensorSpec((d, self.segments["q"]), "rows", "residual")
         if self.attention_bias:
             specs["o_proj.bias"] = TensorSpec((d,), "replicate", "zeros")

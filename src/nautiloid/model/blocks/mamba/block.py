@@ -106,7 +106,7 @@ class MambaMix(nn.Module):
         weights = (conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H, norm_weight_I)
         y = self._by_slots(projected_TR, *weights, ctx)
         if y is None:
-            y = self._compiled_step(projected_TR, *weights, ctx)
+            y = self._compiled(projected_TR, *weights, ctx)
         if y is None:
             y = self._fused(projected_TR, *weights, ctx)
         if y is not None:
@@ -279,7 +279,7 @@ class MambaMix(nn.Module):
         z = projected_TR[:, : norm_weight_I.shape[0]]
         return self._normed(out, gated_forward, (y, z, norm_weight_I, sizes.groups))
 
-    def _compiled_step(
+    def _compiled(
         self,
         projected_TR: Tensor,
         conv_weight_CK: Tensor,
@@ -290,22 +290,29 @@ class MambaMix(nn.Module):
         norm_weight_I: Tensor,
         ctx: Context,
     ) -> Tensor | None:
-        """The whole of `forward` for one token a sequence in one CPU kernel, where that can run."""
+        """The whole of `forward` with a state in one CPU kernel, where that can run."""
         state = ctx.state
         weights = (dt_bias_H, A_log_H, D_H, norm_weight_I)
-        if state is None or not self.is_compiled or not _is_step(ctx, projected_TR.shape[0]):
+        if state is None or not state.is_paged or state.is_verify or ctx.valid_T is not None:
+            return None
+        if not self.is_compiled or torch.is_grad_enabled() or not projected_TR.is_cpu:
             return None
         conv_state, ssm = state.read(self.layer, "conv"), state.read(self.layer, "ssm")
         if not compiled.fits(projected_TR, conv_weight_CK, conv_bias_C, conv_state, ssm, *weights):
             return None
         from nautiloid.ops.mamba.jit import step
+        from nautiloid.ops.mamba.jit_prefill import prefill
 
         c = self.config
         groups = c.n_groups * dt_bias_H.shape[0] // c.mamba_num_heads
-        y = step(
+        args = (
             projected_TR, conv_state, conv_weight_CK, conv_bias_C,
             *weights, ssm, groups, self.eps, c.time_step_limit,
         )  # fmt: skip
+        if _is_step(ctx, projected_TR.shape[0]):
+            y = step(*args)
+        else:
+            y = prefill(*args, ctx.lengths, state.past)
         state.write(self.layer, "conv", conv_state)
         state.write(self.layer, "ssm", ssm)
         return y
@@ -328,9 +335,10 @@ class Mamba(Block[MambaConfig]):
         conv_rows = {name: segments[name] for name in ("x", "B", "C")}
         self.conv = Conv(conv_rows, config.conv_kernel, has_bias=config.use_conv_bias, **where)
         heads = config.mamba_num_heads
-        self.dt_bias = nn.Parameter(torch.empty(heads, **where))
-        self.A_log = nn.Parameter(torch.empty(heads, **where))
-        self.D = nn.Parameter(torch.empty(heads, **where))
+        wide = {**where, "dtype": norm.wide(where.get("dtype") or torch.get_default_dtype())}
+        self.dt_bias = nn.Parameter(torch.empty(heads, **wide))
+        self.A_log = nn.Parameter(torch.empty(heads, **wide))
+        self.D = nn.Parameter(torch.empty(heads, **wide))
         self.norm = RMSNorm(config.inner, eps, None, **where)
         self.out_proj = Linear(config.inner, d, has_bias=config.use_bias, **where)
         self.mix = MambaMix(config, eps, ops, layer)

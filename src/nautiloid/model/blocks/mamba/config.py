@@ -100,9 +100,10 @@ class MambaConfig(BlockConfig):
             if self.use_conv_bias:
                 specs[f"conv.{name}.bias"] = TensorSpec((rows,), placement[name], "conv_bias")
         heads = (self.mamba_num_heads,)
-        specs["dt_bias"] = TensorSpec(heads, "heads", "dt_bias")
-        specs["A_log"] = TensorSpec(heads, "heads", "a_log")
-        specs["D"] = TensorSpec(heads, "heads", "ones")
+        # decay rates and state dynamics compute in float32 whatever the weights are
+        specs["dt_bias"] = TensorSpec(heads, "heads", "dt_bias", is_island=True)
+        specs["A_log"] = TensorSpec(heads, "heads", "a_log", is_island=True)
+        specs["D"] = TensorSpec(heads, "heads", "ones", is_island=True)
         specs["norm.weight"] = TensorSpec((self.inner,), "heads", "ones")
         specs["out_proj.weight"] = TensorSpec((d, self.inner), "rows", "residual")
         if self.use_bias:

@@ -18,20 +18,22 @@ from benchmarks.serve_rows.scale import Scale
 from torch import Tensor
 
 from nautiloid.core.types import SamplingParams
+from nautiloid.engine.budget import Sizes
 from nautiloid.engine.engine import Engine
 from nautiloid.engine.request import Request
+from nautiloid.engine.speculation import Speculation, draft_specs
 from nautiloid.model.blocks.moe.config import MoEConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.model.context import Context, Output
-from nautiloid.model.costs import state_bytes
 from nautiloid.model.decoder import Decoder
+from nautiloid.model.states import StateTypes
 from nautiloid.model.weights import dtype_of
 
 PAGE_TOKENS = 64
 # steps between two looks at the clock: the host runs ahead of the device by one
 BLOCK = 10
 # tokens of one forward while caches are filled without running the model
-FILL_TOKENS = 1 << 20
+FILL_TOKENS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,17 @@ class Serving:
 
     def _room(self, requests: int, cached_tokens: int) -> int:
         """Bytes of the states: every request ends in a page of its own, some slots and pages are spare."""
-        state = state_bytes(self.config)
-        tokens = cached_tokens + (2 * requests + 16) * PAGE_TOKENS
-        return (requests + 4) * (state.ssm + state.conv) + tokens * state.kv_per_token
+        speculation: Speculation | None = self.options.get("speculation")
+        config = self.config if speculation else replace(self.config, mtp=None)
+        sizes = Sizes.of(
+            config,
+            PAGE_TOKENS,
+            StateTypes(self.model.dtype),
+            draft_specs(config, speculation) if speculation else None,
+            has_tables=True,
+        )
+        pages = cached_tokens // PAGE_TOKENS + 2 * requests + 16
+        return (requests + 4) * (sizes.slot_bytes + sizes.table_bytes) + pages * sizes.page_bytes
 
     def close(self) -> None:
         """Free everything that is on the device."""
@@ -153,8 +163,12 @@ class Serving:
         finally:
             del self.model.hidden
 
-    def fill(self, requests: Sequence[Request]) -> None:
-        """Bring requests to their first token without running their prompts; states are random."""
+    def fill(self, requests: Sequence[Request]) -> float:
+        """Bring requests to their first token without running their prompts; states are random.
+
+        Returns:
+            0 seconds, since nothing was run.
+        """
         chunk = self.engine.scheduler.prefill_tokens
         self.engine.scheduler.prefill_tokens = FILL_TOKENS
         with self.filled():
@@ -165,6 +179,7 @@ class Serving:
             for tensor in tensors.values():
                 if tensor.is_floating_point():
                     tensor.normal_(0, 0.1)
+        return 0.0
 
     def start(self, requests: Sequence[Request]) -> float:
         """Run until every request has a token; seconds."""
@@ -180,12 +195,22 @@ class Serving:
             self.engine.abort(request.id)
         self.scale.wait()
 
-    def decode(self, count: int, prompt_tokens: int, steps: int, *, warm: int = 20) -> Steps:
-        """Prefill a batch and time steady steps of it, from the calls of `Engine.step` alone."""
+    def decode(
+        self, count: int, prompt_tokens: int, steps: int, *, warm: int = 20, is_filled: bool = False
+    ) -> Steps:
+        """Prefill a batch and time steady steps of it, from the calls of `Engine.step` alone.
+
+        Args:
+            count: Requests.
+            prompt_tokens: Of each.
+            steps: To time.
+            warm: Steps before them.
+            is_filled: Put random states where the prompts would have left theirs.
+        """
         count, prompt_tokens = self.scale.requests(count), self.scale.tokens(prompt_tokens)
         steps, warm = self.scale.steps(steps), self.scale.steps(warm)
         requests = self.submit(self.prompts(count, prompt_tokens), 4 * (steps + warm + BLOCK))
-        prefill_s = self.start(requests)
+        prefill_s = self.fill(requests) if is_filled else self.start(requests)
         result = self.time_steps(requests, steps, warm=warm)
         self.stop(requests)
         return replace(result, prefill_s=prefill_s)
@@ -270,7 +295,10 @@ class Serving:
         )
 
     def check(self, count: int = 4, prompt_tokens: int = 700, tokens: int = 24) -> str:
-        """Decoding agrees with one forward over the whole sequence, by the model's own routing.
+        """Decoding agrees with one forward over the whole sequence.
+
+        Every layer sends all tokens to the same few experts here: the scores of random routers nearly
+        tie, and a choice that tips by a rounding error would hide everything else.
 
         Returns:
             What was found, for the notes of a row.
@@ -280,8 +308,9 @@ class Serving:
         options = {**self.options, "routing": None}
         engine = Engine(self.model, max_batch=count, memory_bytes=room, **options)
         params = SamplingParams(temperature=1.0, max_tokens=tokens, ignore_stop=True)
-        done = engine.generate(prompts, params)
-        again = engine.score([[*c.prompt_ids, *c.ids] for c in done])
+        with self._steered():
+            done = engine.generate(prompts, params)
+            again = engine.score([[*c.prompt_ids, *c.ids] for c in done])
         pairs = [
             (a, b)
             for c, row in zip(done, again, strict=True)
@@ -289,10 +318,26 @@ class Serving:
         ]
         gaps = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
         k3 = float((gaps.neg().exp() - 1 + gaps).mean())
-        largest = float(gaps.abs().max())
-        # random networks choose experts by scores that nearly tie, so single tokens may go another way
+        middle, largest = float(gaps.abs().median()), float(gaps.abs().max())
         bound = 1e-4 if dtype_of(self.config.dtype).itemsize == 4 else 0.1
-        assert float(gaps.abs().median()) < bound, gaps
+        found = f"decode against prefill: k3 {k3:.1e}, gaps {middle:.1e}, at most {largest:.1e}"
+        if not (middle < bound and largest < 10 * bound):
+            found += f", MORE THAN ROUNDING (bound {bound})"
+        print(found, flush=True)
         del engine
         gc.collect()
-        return f"decode against prefill: k3 {k3:.1e}, largest gap {largest:.1e}"
+        return found
+
+    @contextlib.contextmanager
+    def _steered(self) -> Generator[None, None, None]:
+        """Routers choose the same experts for every token, others in every layer."""
+        biases = [layer.router.e_score_correction_bias for layer in self.model.moe_layers()]
+        generator = torch.Generator().manual_seed(0)
+        for bias in biases:
+            if bias is not None:
+                order = torch.randperm(len(bias), generator=generator)
+                bias.copy_(10.0 * order.to(bias))
+        yield
+        for bias in biases:
+            if bias is not None:
+                bias.zero_()

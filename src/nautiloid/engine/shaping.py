@@ -25,6 +25,8 @@ class Shaper:
     def __init__(self, device: torch.device):
         self.device = device
         self.penalties = Penalties(device)
+        # rows, ids and values of the last batch with biases, kept while it stays the same
+        self.biases: tuple[tuple[tuple[int, int], ...], Tensor, Tensor, Tensor] | None = None
 
     def apply(self, logits_BV: Tensor, requests: Sequence[Request]) -> None:
         """Change float32 logits in place; rows whose next id is forced stay as they are."""
@@ -57,19 +59,24 @@ class Shaper:
         logits_BV[rows_R] = logits_BV[rows_R].masked_fill(~allowed_RV, -torch.inf)
 
     def _bias(self, logits_BV: Tensor, rows: Sequence[tuple[int, Request]]) -> None:
-        entries = [
-            (row, token_id, bias)
-            for row, request in rows
-            for token_id, bias in request.params.logit_bias.items()
-        ]
-        entries += [
-            (row, token_id, -torch.inf)
+        held = [
+            (row, token_id)
             for row, request in rows
             if len(request.ids) < request.params.min_tokens
             for token_id in request.stop_ids
         ]
-        if entries:
+        if held:
+            row, token_id = torch.tensor(held, device=self.device).unbind(1)
+            logits_BV[row, token_id] = -torch.inf
+        biased = [(row, request) for row, request in rows if request.params.logit_bias]
+        if not biased:
+            return
+        key = tuple((row, request.id) for row, request in biased)
+        if self.biases is None or self.biases[0] != key:
+            entries = [(row, *entry) for row, r in biased for entry in r.params.logit_bias.items()]
             row, token_id, bias = zip(*entries, strict=True)
             at = torch.tensor([row, token_id], device=self.device)
             value = torch.tensor(bias, dtype=torch.float32, device=self.device)
-            logits_BV.index_put_((at[0], at[1]), value, accumulate=True)
+            self.biases = (key, at[0], at[1], value)
+        _, row, token_id, value = self.biases
+        logits_BV[row, token_id] += value  # an id stands once in a row

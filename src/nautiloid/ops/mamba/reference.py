@@ -134,8 +134,10 @@ def commit(
     rows, channels = slot_B.long(), conv_weight_CK.shape[0]
     weights = _Weights(conv_weight_CK, conv_bias_C, dt_bias_H, A_log_H, D_H)
     window, h = conv_state[rows], ssm[rows].to(wide(ssm.dtype))
-    waiting = pending[rows]
-    for t in range(pending.shape[1]):
+    waiting, most = pending[rows], pending.shape[1]
+    if accepted_B.device.type == "cpu":  # known without waiting
+        most = int(accepted_B.max())
+    for t in range(most):
         xbc, dt = waiting[:, t, :channels], waiting[:, t, channels:]
         later, advanced, _ = _advance(xbc, dt, window, h, weights, sizes)
         counts = t < accepted_B.to(rows.device)

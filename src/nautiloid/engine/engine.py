@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,7 @@ class Engine:
         prefill_tokens: Most tokens of a step; longer prompts go in pieces between decodes.
         prefix_cache: Whether prompts may start from states that earlier requests left.
         snapshots: States of prefixes kept at a time; None takes an eighth of the room.
+        snapshot_every_tokens: Also keep states at multiples of this within prompts.
         preemption: What happens to a request that gives way when memory runs out: `recompute` its
             states later, or `swap` them to host memory.
         max_waiting: Most requests in line before `submit` and `stream` refuse more; None is no limit.
@@ -87,6 +89,7 @@ class Engine:
         prefill_tokens: int | None = None,
         prefix_cache: bool = False,
         snapshots: int | None = None,
+        snapshot_every_tokens: int | None = None,
         preemption: Preemption = "recompute",
         max_waiting: int | None = None,
         page_tokens: int = 64,
@@ -105,6 +108,9 @@ class Engine:
             raise InputError("max_batch", max_batch, "use at least 1")
         if snapshots is not None and (snapshots < 1 or not prefix_cache):
             raise InputError("snapshots", snapshots, "use at least 1, with prefix_cache")
+        every = snapshot_every_tokens
+        if every is not None and (every < 1 or not prefix_cache):
+            raise InputError("snapshot_every_tokens", every, "use at least 1, with prefix_cache")
         if page_tokens < 1:
             raise InputError("page_tokens", page_tokens, "use at least 1")
         if isinstance(path_or_model, Decoder):
@@ -158,7 +164,12 @@ class Engine:
             snapshots=snapshots,
             extra=draft_specs(self.config, speculation) if speculation else None,
         )
-        self.scheduler = Scheduler(self.pool, prefill_tokens=prefill_tokens, preemption=preemption)
+        self.scheduler = Scheduler(
+            self.pool,
+            prefill_tokens=prefill_tokens,
+            preemption=preemption,
+            snapshot_every_tokens=every,
+        )
         self.scheduler.steps_prompts = speculation is None
         self.max_waiting = max_waiting
         routes = UniformRoutes(self.model, Seed(seed)) if routing else None
@@ -375,11 +386,17 @@ class Engine:
             "ssm_dtype": name_of(self.pool.types.ssm),
             "max_batch": self.pool.num_slots,
             "weights_version": self.version,
+            "speculation": asdict(self.speculation) if self.speculation else None,
         }
 
     def status(self) -> dict[str, Any]:
-        """What memory is used for, and how many requests wait, run and gave way."""
-        return {"memory": self.pool.facts(), "requests": self.scheduler.facts()}
+        """What memory is used for, how many requests wait, run and gave way, and what was drafted."""
+        drafts = self.draft_counts
+        return {
+            "memory": self.pool.facts(),
+            "requests": self.scheduler.facts(),
+            "drafts": asdict(drafts) if drafts else None,
+        }
 
     def pause(self) -> None:
         """Take every running request out of the cache; its tokens stay, its states are computed anew."""

@@ -85,6 +85,10 @@ def test_draining_finishes_what_was_accepted_and_takes_nothing_new():
         ({"prefill_tokens": 0}, "prefill_tokens: 0: use at least 1"),
         ({"snapshots": 0, "prefix_cache": True}, "snapshots: 0: use at least 1"),
         ({"snapshots": 3}, "snapshots: 3: use at least 1, with prefix_cache"),
+        (
+            {"snapshot_every_tokens": 9},
+            "snapshot_every_tokens: 9: use at least 1, with prefix_cache",
+        ),
         ({"page_tokens": 0}, "page_tokens: 0: use at least 1"),
     ],
 )

@@ -105,6 +105,16 @@ def test_the_place_where_prompts_part_is_kept(shared):
     check_empty(engine)
 
 
+def test_snapshots_at_intervals_serve_prompts_that_part_in_between():
+    """Near-tie rule; without intervals the first prompt would leave nothing for the second."""
+    engine = engine_of(snapshot_every_tokens=16)
+    prompt = tokens(50, 11)
+    for asked in (prompt, [*prompt[:40], 1, 2]):
+        check_logprobs(MODEL, engine.generate([asked], GREEDY)[0])
+    assert hits(engine) == 32
+    check_empty(engine)
+
+
 @pytest.mark.parametrize("model", [MODEL, ATTENTION], ids=["hybrid", "attention"])
 def test_prompts_that_come_together_run_their_beginning_once(model, monkeypatch):
     """Near-tie rule; the beginning goes through the model once, whatever the pieces."""

@@ -66,7 +66,12 @@ class Hit:
 class PrefixCache:
     """Entries by prefix, dropped by age of use when room is wanted.
 
+    Entries that were never used go before those that were, so that a burst of prompts does not drive
+    out what they share; at most three quarters of all are kept back so (segmented LRU).
+
     Attributes:
+        fresh: Entries that were not used yet, or not for long, the oldest first.
+        proven: Entries that were used, the one unused for longest first.
         queries: Prompts looked up.
         query_tokens: Their tokens.
         hit_tokens: Those of them that needed no forward.
@@ -75,7 +80,8 @@ class PrefixCache:
     def __init__(self, pool: CachePool):
         self.pool = pool
         self.roots: dict[str, Node] = {}
-        self.entries: OrderedDict[Entry, None] = OrderedDict()
+        self.fresh: OrderedDict[Entry, None] = OrderedDict()
+        self.proven: OrderedDict[Entry, None] = OrderedDict()
         self.held: Counter[int] = Counter()
         self.queries = self.query_tokens = self.hit_tokens = 0
 
@@ -95,14 +101,21 @@ class PrefixCache:
                 last = next(iter(last.children.values()))
             entry, tokens = last.entry, at // TOKEN_BYTES
         if entry is not None:
-            self.entries.move_to_end(entry)
+            self._refresh(entry)
         return Hit(entry, tokens, at // TOKEN_BYTES)
 
-    def note(self, tokens: int, hit_tokens: int) -> None:
-        """Count a prompt that was looked up and admitted."""
+    def note(self, tokens: int, hit: Hit) -> None:
+        """A prompt of so many tokens was admitted with this hit."""
         self.queries += 1
         self.query_tokens += tokens
-        self.hit_tokens += hit_tokens
+        self.hit_tokens += hit.tokens
+        if hit.entry is not None:
+            self.fresh.pop(hit.entry, None)
+            self.proven[hit.entry] = None
+            self.proven.move_to_end(hit.entry)
+            if len(self.proven) > max(1, 3 * (len(self.proven) + len(self.fresh)) // 4):
+                oldest, _ = self.proven.popitem(last=False)
+                self.fresh[oldest] = None
 
     def keep(self, salt: str, key: bytes, slot: int, pages: Sequence[int]) -> bool:
         """Keep the states after the tokens `key`, which `slot` and `pages` hold now.
@@ -114,7 +127,7 @@ class PrefixCache:
             return False
         node = self._insert(salt, key)
         if node.entry is not None:
-            self.entries.move_to_end(node.entry)
+            self._refresh(node.entry)
             return True
         row = None
         if self.pool.has_slots:
@@ -130,14 +143,14 @@ class PrefixCache:
         # evicting another entry may have cut the new branch off
         node = self._insert(salt, key)
         entry = node.entry = Entry(tokens, row, kept, node)
-        self.entries[entry] = None
+        self.fresh[entry] = None
         return True
 
     def evict(self, pinned: Entry | None = None) -> bool:
-        """Drop the entry unused for longest that alone holds a page; False when none frees any."""
+        """Drop the oldest entry that alone holds a page; False when none frees any."""
         refs = self.pool.refs
         blocked = None
-        for entry in self.entries:
+        for entry in self:
             if entry is pinned:
                 continue
             pages = entry.pages
@@ -160,14 +173,14 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Drop everything."""
-        while self.entries:
-            self._remove(next(iter(self.entries)))
+        for entry in list(self):
+            self._remove(entry)
         self.roots.clear()
 
     def facts(self) -> dict[str, int]:
         """Counters."""
         return {
-            "entries": len(self.entries),
+            "entries": len(self.fresh) + len(self.proven),
             "queries": self.queries,
             "query_tokens": self.query_tokens,
             "hit_tokens": self.hit_tokens,
@@ -212,13 +225,14 @@ class PrefixCache:
     def _free_row(self) -> int | None:
         free = self.pool.free_snapshots
         if not free:
-            if not self.entries:
+            oldest = next(iter(self), None)
+            if oldest is None:
                 return None
-            self._remove(next(iter(self.entries)))
+            self._remove(oldest)
         return free.pop()
 
     def _remove(self, entry: Entry) -> None:
-        del self.entries[entry]
+        del (self.fresh if entry in self.fresh else self.proven)[entry]
         if entry.row is not None:
             self.pool.free_snapshots.append(entry.row)
         self.held.subtract(entry.pages)
@@ -237,7 +251,12 @@ class PrefixCache:
             node = parent
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
+        """All entries, in the order in which they go."""
+        yield from self.fresh
+        yield from self.proven
+
+    def _refresh(self, entry: Entry) -> None:
+        (self.fresh if entry in self.fresh else self.proven).move_to_end(entry)
 
 
 def common(edge: bytes, key: bytes, at: int) -> int:

@@ -67,7 +67,7 @@ class Sharing:
         """A request entered the cache with what it hit."""
         if request.salt is None:
             return
-        self.cache.note(request.num_tokens, hit.tokens)
+        self.cache.note(request.num_tokens, hit)
         self.cuts[request.id] = self._places(request, hit)
         key = self._key(request)
         self.leaders.setdefault(_lead(request.salt, key), []).append(request)

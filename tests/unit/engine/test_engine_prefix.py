@@ -206,6 +206,16 @@ def test_old_prefixes_go_before_anybody_gives_way():
     check_empty(engine)
 
 
+def test_a_burst_of_prompts_does_not_drive_out_what_they_share():
+    """The shared beginning is computed twice, by the first prompt and by the one that cuts there."""
+    engine = schedules.engine_of(MODEL, pages=60, max_batch=4, snapshots=3, prefix_cache=True)
+    prompts = [[*tokens(40, 12), 1 + i, *tokens(9, i)] for i in range(24)]
+    for done in engine.generate(prompts[:1], GREEDY) + engine.generate(prompts[1:], GREEDY):
+        check_logprobs(MODEL, done)
+    assert hits(engine) == 22 * 40
+    check_empty(engine)
+
+
 def test_a_failed_request_leaves_no_prefix_behind():
     """A NaN touches neither its neighbours, nor later requests with the same beginning."""
     model = hybrid()

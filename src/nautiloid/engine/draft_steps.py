@@ -26,7 +26,8 @@ from nautiloid.model.views import FixedView, StateView
 from nautiloid.ops.packing import to_device
 from nautiloid.ops.sampling.counters import DRAFT, stream_seeds
 from nautiloid.ops.sampling.draw import Target, draw
-from nautiloid.ops.sampling.rejection import reject
+from nautiloid.ops.sampling.reference import filter_logits
+from nautiloid.ops.sampling.rejection import draw_drafts, reject
 
 # logits of one step that may be held as float32; more go one operation at a time
 MOST_LOGIT_BYTES = 1 << 28
@@ -48,9 +49,12 @@ class DraftStep:
         size: Rows.
         steps: Whose model, states and routes it uses.
         speculation: How many drafts.
+        has_filters: Whether tokens are excluded before a draw.
     """
 
-    def __init__(self, size: int, steps: Steps, speculation: Speculation):
+    def __init__(
+        self, size: int, steps: Steps, speculation: Speculation, *, has_filters: bool = False
+    ):
         self.size, self.steps = size, steps
         self.count = speculation.num_tokens + 1
         self.forced_acceptance = speculation.forced_acceptance
@@ -67,6 +71,12 @@ class DraftStep:
         self.out = torch.zeros(size, 1 + 2 * self.count, dtype=torch.int32, device=device)
         self.back = torch.zeros(self.out.shape, dtype=torch.int32, pin_memory=steps.is_gpu)
         self.newest = torch.zeros(steps.store.num_slots + 1, dtype=torch.int32, device=device)
+        # top-k, top-p and min-p of each row
+        self.filters: tuple[Tensor, Tensor, Tensor] | None = None
+        self.filtered_ids: tuple[int, ...] = ()
+        if has_filters:
+            none_B = torch.zeros(size, device=device)
+            self.filters = none_B.long(), none_B + 1, none_B
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def run(self, requests: Sequence[Request], counts: Sequence[int]) -> list[Verdict]:
@@ -83,6 +93,7 @@ class DraftStep:
         ]
         rows += [[0] * (T + 1)] * (self.size - len(rows))
         self.known.copy_(to_device(torch.tensor(rows), self.known.device, torch.long))
+        self._send_filters(requests)
         steps.sync_pages(requests)
         if self.graph is None:
             self._forward(requests)
@@ -96,6 +107,20 @@ class DraftStep:
         return [
             Verdict(kept, ids[row], logprobs[row]) for row, kept in enumerate(told[:, 0].tolist())
         ]
+
+    def _send_filters(self, requests: Sequence[Request]) -> None:
+        ids = tuple(request.id for request in requests)
+        if self.filters is None or ids == self.filtered_ids:
+            return
+        self.filtered_ids, device = ids, self.known.device
+        params, spare = [request.params for request in requests], self.size - len(requests)
+        columns = (
+            torch.tensor([p.top_k for p in params] + [0] * spare),
+            torch.tensor([float(p.top_p) for p in params] + [1.0] * spare),
+            torch.tensor([float(p.min_p) for p in params] + [0.0] * spare),
+        )
+        for target, column in zip(self.filters, columns, strict=True):
+            target.copy_(to_device(column, device, target.dtype))
 
     def _forward(self, requests: Sequence[Request]) -> None:
         near, T, B = self.words.device, self.count, self.size
@@ -115,13 +140,18 @@ class DraftStep:
         drafts, q = list[Tensor](), list[Tensor]()
         for k in range(T - 1):
             logits_BV = self.model.logits(hidden_BD)
-            target = Target.empty(B, logits_BV.device)
-            draw(
-                logits_BV, near["temperature"], draft_seeds_B, near["drawn"] + k, target,
-                self.newest, near["slot"],
-            )  # fmt: skip
-            drafts.append(target.ids_B.long())
-            q.append(self._filtered(logits_BV[:, None])[:, 0].softmax(-1))
+            filtered_BV = self._filtered(logits_BV[:, None])[:, 0]
+            if self.filters is not None:
+                ids_B, q_BV = draw_drafts(filtered_BV, seeds_B, near["drawn"].long() + k)
+            else:
+                target = Target.empty(B, logits_BV.device)
+                draw(
+                    logits_BV, near["temperature"], draft_seeds_B, near["drawn"] + k, target,
+                    self.newest, near["slot"],
+                )  # fmt: skip
+                ids_B, q_BV = target.ids_B.long(), filtered_BV.softmax(-1)
+            drafts.append(ids_B)
+            q.append(q_BV)
             if k < T - 2:
                 hidden_BD = self._run_head(requests, hidden_BD, drafts[-1][:, None], past_B + k + 1)
         drafts_BK = torch.stack(drafts, 1)
@@ -173,7 +203,12 @@ class DraftStep:
         return context
 
     def _filtered(self, logits_BTV: Tensor) -> Tensor:
-        """Logits by temperature; greedy rows keep only their best token."""
+        """Logits by temperature, excluded tokens at -inf; greedy rows keep only their best token."""
+        if self.filters is not None:
+            count = logits_BTV.shape[1]
+            settings = (self.words.device["temperature"], *self.filters)
+            flat = (x.repeat_interleave(count) for x in settings)
+            return filter_logits(logits_BTV.flatten(0, 1), *flat, looks=False).view_as(logits_BTV)
         temperature_B = self.words.device["temperature"][:, None, None]
         best_BT1 = logits_BTV.argmax(-1, keepdim=True)
         only = torch.full_like(logits_BTV, -torch.inf).scatter_(2, best_BT1, 0.0)

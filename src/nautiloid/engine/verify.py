@@ -61,7 +61,7 @@ class Speculator:
         loop.scheduler.conclude = self.conclude
         self.accepted = self.pool.store.slots["verify"]["accepted"]
         self.tally = DraftTally(speculation.num_tokens)
-        self.steps: dict[int, DraftStep] = {}
+        self.steps: dict[tuple[int, bool], DraftStep] = {}
         self.mixers = [x.mixer for x in self.model.layers if isinstance(x.mixer, Mamba)]
 
     @property
@@ -88,6 +88,9 @@ class Speculator:
             at = by_request.get(request.id)
             ids = () if at is None else drafts.ids[at]
             tokens = size if self._room(request) >= size else 1 + len(ids)
+            if self.device.type == "cuda":
+                # one shape, so that few graphs are recorded; rows beyond the pages go to nobody's
+                tokens = self.speculation.num_tokens + 1
             group = groups.get(tokens)
             if group is None:
                 group = groups[tokens] = _Group([], [], None if drafts.q is None else [], tokens)
@@ -107,18 +110,20 @@ class Speculator:
         steps = self.loop.runner.steps
         if steps is None or not isinstance(self.drafter, MTPDrafter):
             return None
+        has_filters = False
         for request in requests:
             p = request.params
-            has_filters = p.top_k or p.top_p < 1 or p.min_p
+            has_filters |= bool(p.top_k or p.top_p < 1 or p.min_p) and p.temperature > 0
             is_forced = request.span is not None and request.span.forced
-            if request.drafting is None or request.is_bound or has_filters or is_forced:
+            if request.drafting is None or request.is_bound or is_forced:
                 return None
         size = steps.sizes[bisect_left(steps.sizes, len(requests))]
         if not fits(size, steps, self.speculation):
             return None
-        if size not in self.steps:
-            self.steps[size] = DraftStep(size, steps, self.speculation)
-        return self.steps[size]
+        key = size, has_filters
+        if key not in self.steps:
+            self.steps[key] = DraftStep(size, steps, self.speculation, has_filters=has_filters)
+        return self.steps[key]
 
     def _run_recorded(self, step: DraftStep, requests: Sequence[Request]) -> list[list[Pick]]:
         left = [r.max_tokens - len(r.ids) - 1 for r in requests]

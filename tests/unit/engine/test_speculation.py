@@ -275,9 +275,12 @@ def test_steps_without_the_host_draft_and_keep_the_same(build, drafting_model, n
         assert a.ids == b.ids
         assert a.drafts == b.drafts
         assert a.logprobs == pytest.approx(b.logprobs, abs=3e-5)
-    filtered = [replace(p, top_k=5) for p in params]
+    kinds = ({"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.05}, {})
+    filtered = [replace(p, **kinds[i % 4]) for i, p in enumerate(params)]
     for a, b in zip(fast.generate(asked, filtered), slow.generate(asked, filtered), strict=True):
         assert (a.ids, a.drafts) == (b.ids, b.drafts)
+        assert a.logprobs == pytest.approx(b.logprobs, abs=3e-5)
+    assert {has_filters for _, has_filters in fast.loop.speculator.steps} == {False, True}
     budget = SamplingParams(temperature=0, max_tokens=40, thinking_budget_tokens=7)
     (a,), (b,) = fast.generate([CHAT], budget), slow.generate([CHAT], budget)
     assert (a.ids, a.forced) == (b.ids, b.forced)

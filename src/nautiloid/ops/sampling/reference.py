@@ -11,9 +11,18 @@ from torch import Tensor
 
 
 def filter_logits(
-    logits_BV: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: Tensor, min_p_B: Tensor
+    logits_BV: Tensor,
+    temperature_B: Tensor,
+    top_k_B: Tensor,
+    top_p_B: Tensor,
+    min_p_B: Tensor,
+    *,
+    looks: bool = True,
 ) -> Tensor:
     """Scaled logits with excluded tokens at -inf; rows of temperature 0 keep only their best token.
+
+    Args:
+        looks: See which filters anybody uses and leave the others out, which waits for a GPU.
 
     >>> one = torch.ones(1)
     >>> logits = torch.tensor([[1.0, 3.0, 2.0]])
@@ -26,10 +35,10 @@ def filter_logits(
     )
     best_B = logits_BV.argmax(-1)
     size = logits_BV.shape[1]
-    if bool((min_p_B > 0).any()):
+    if not looks or bool((min_p_B > 0).any()):
         floor = scaled.amax(-1, keepdim=True) + min_p_B.log()[:, None]
         scaled = scaled.masked_fill(scaled < floor, -torch.inf)
-    if bool((top_k_B > 0).any()) or bool((top_p_B < 1).any()):
+    if not looks or bool((top_k_B > 0).any()) or bool((top_p_B < 1).any()):
         ordered, index = scaled.sort(-1, descending=True)
         rank = torch.arange(size, device=scaled.device)
         drop = (top_k_B > 0)[:, None] & (rank >= top_k_B[:, None])
@@ -38,7 +47,7 @@ def filter_logits(
         drop |= (probs.cumsum(-1) - probs) >= top_p_B[:, None]
         drop[:, 0] = False
         scaled = scaled.masked_fill(torch.zeros_like(drop).scatter_(1, index, drop), -torch.inf)
-    if bool(greedy_B.any()):
+    if not looks or bool(greedy_B.any()):
         only = torch.full_like(scaled, -torch.inf).scatter_(1, best_B[:, None], 0.0)
         scaled = torch.where(greedy_B[:, None], only, scaled)
     return scaled

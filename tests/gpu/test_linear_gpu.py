@@ -6,7 +6,7 @@ if not torch.cuda.is_available():
 
 from tests.suites.kernels import normal, relative_error
 
-from nautiloid.ops.linear import linear, segmented_linear
+from nautiloid.ops.linear import linear, segmented_linear, wide_linear
 from nautiloid.ops.linear.cuda import linear as thin_linear
 
 pytestmark = pytest.mark.gpu
@@ -49,3 +49,6 @@ def test_few_rows(rows, outputs, inputs):
     assert relative_error(thin_linear(x, w, cuda(b)), expected) < 5e-3
     with torch.no_grad():
         assert relative_error(linear(x, w, cuda(b)), expected) < 5e-3
+        wide = wide_linear(x, w)
+    assert wide.dtype == torch.float32
+    assert relative_error(wide, x.double() @ w.double().t()) < 1e-5

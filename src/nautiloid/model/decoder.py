@@ -30,7 +30,7 @@ from nautiloid.ops import norm
 from nautiloid.ops.config import OpsConfig
 from nautiloid.ops.embedding import embedding
 from nautiloid.ops.embedding.packed import packed_embedding
-from nautiloid.ops.linear import linear
+from nautiloid.ops.linear import linear, wide_linear
 from nautiloid.ops.linear.packed import packed_linear
 from nautiloid.ops.norm import Norms
 from nautiloid.ops.quant import quant
@@ -247,7 +247,7 @@ class Decoder(nn.Module):
         head = self.lm_head
         x = hidden_XD if head is None else head.input_operand(hidden_XD)
         if x.is_cuda and x.dtype.itemsize == 2 and x.dim() == 2 and not torch.is_grad_enabled():
-            return torch.mm(x, self.head_weight.t(), out_dtype=torch.float32, out=out)
+            return wide_linear(x, self.head_weight, out)
         owner = self.embeddings if head is None else head
         if owner.is_packed:
             logits = packed_linear(x, owner.packed())

@@ -34,5 +34,8 @@ def test_linear_equals_the_product(tokens, outputs, inputs, has_bias):
         found = cuda.linear(x, weight, bias)
         # rows that lie apart, as a column slice of a wider tensor does
         apart = cuda.linear(torch.cat([x, x], 1)[:, :inputs], weight, bias)
+        out = torch.full_like(found, torch.nan)
+        cuda.linear(x, weight, bias, out)
     assert relative_error(found, expected) < 1e-6
+    assert torch.equal(out, found)
     assert torch.equal(found, apart)

@@ -18,6 +18,8 @@ PIECES = 24
 
 # rows up to which multiplying lane by lane keeps up with reading the weight
 VECTORS = 4
+# outputs from which tiles alone fill the GPU
+MANY_OUTPUTS = 65536
 
 
 def rows_a_warp(inner: int, maps: int = 1) -> int:
@@ -30,18 +32,27 @@ def rows_a_warp(inner: int, maps: int = 1) -> int:
     return 1 << (rows.bit_length() - 1)
 
 
-def linear(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """`x W^T + b` of at most a few dozen rows."""
+def linear(
+    x_TD: Tensor,
+    weight_ND: Tensor,
+    bias_N: Tensor | None = None,
+    out_TN: Tensor | None = None,
+) -> Tensor:
+    """`x W^T + b` of at most a few dozen rows, rounded to x or to what `out` holds."""
     x_TD = x_TD if x_TD.stride(1) == 1 else x_TD.contiguous()
     weight_ND = weight_ND.contiguous()
-    if x_TD.shape[0] <= VECTORS:
-        return _vectors(x_TD, weight_ND, bias_N)
-    return _several(x_TD, weight_ND, bias_N)
+    tokens, outputs = x_TD.shape[0], weight_ND.shape[0]
+    out_TN = x_TD.new_empty(tokens, outputs) if out_TN is None else out_TN
+    assert out_TN.is_contiguous()
+    if tokens <= VECTORS and outputs < MANY_OUTPUTS:
+        _vectors(x_TD, weight_ND, bias_N, out_TN)
+    else:
+        _several(x_TD, weight_ND, bias_N, out_TN)
+    return out_TN
 
 
-def _vectors(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
+def _vectors(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None, out_TN: Tensor) -> None:
     (tokens, inner), outputs = x_TD.shape, weight_ND.shape[0]
-    out = x_TD.new_empty(tokens, outputs)
     meta = tuned("linear_vector", BM=4 * rows_a_warp(inner), BK=256, num_warps=4)
     launch(
         kernels.vector_kernel,
@@ -49,7 +60,7 @@ def _vectors(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
         x_TD,
         weight_ND,
         weight_ND if bias_N is None else bias_N,
-        out,
+        out_TN,
         tokens,
         outputs,
         x_TD.stride(0),
@@ -59,12 +70,10 @@ def _vectors(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
         is_chained=True,
         **meta,
     )
-    return out
 
 
-def _several(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
+def _several(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None, out_TN: Tensor) -> None:
     (tokens, inner), outputs = x_TD.shape, weight_ND.shape[0]
-    out = x_TD.new_empty(tokens, outputs)
     size = min(64, max(16, power_of_2(tokens)))
     meta = tuned("linear_thin", BM=64, BK=64, num_warps=4, num_stages=7)
     launch(
@@ -73,7 +82,7 @@ def _several(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
         x_TD,
         weight_ND,
         weight_ND if bias_N is None else bias_N,
-        out,
+        out_TN,
         tokens,
         outputs,
         x_TD.stride(0),
@@ -84,4 +93,3 @@ def _several(x_TD: Tensor, weight_ND: Tensor, bias_N: Tensor | None) -> Tensor:
         is_chained=True,
         **meta,
     )
-    return out

@@ -54,9 +54,10 @@ def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
 
 def _is_few(x_TD: Tensor, weight_ND: Tensor) -> bool:
     """Whether the kernels for few rows were measured to beat cuBLAS."""
-    if torch.is_grad_enabled() or x_TD.dtype not in (torch.bfloat16, torch.float16):
+    if torch.is_grad_enabled() or not has("triton") or not can_chain(x_TD.device):
         return False
-    if weight_ND.dtype != x_TD.dtype or not has("triton") or not can_chain(x_TD.device):
+    is_plain = x_TD.dtype == weight_ND.dtype and weight_ND.is_contiguous()
+    if not is_plain or x_TD.dtype not in (torch.bfloat16, torch.float16):
         return False
     rows, (outputs, inputs) = x_TD.shape[0], weight_ND.shape
     if rows <= VECTOR_ROWS:
@@ -88,6 +89,18 @@ def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Ten
         return F.linear(x_XD, weight_ND, bias_N)
     y = torch.mm(weight_ND, x_XD.t()).t().contiguous()
     return y if bias_N is None else y.add_(bias_N)
+
+
+def wide_linear(x_TD: Tensor, weight_ND: Tensor, out_TN: Tensor | None = None) -> Tensor:
+    """`x W^T` of 16-bit operands on a GPU in float32, into `out` when given; no gradients."""
+    if x_TD.shape[0] == 0 or not _is_few(x_TD, weight_ND):
+        return torch.mm(x_TD, weight_ND.t(), out_dtype=torch.float32, out=out_TN)
+    from nautiloid.ops.linear.cuda import linear as few_linear
+
+    if out_TN is None:
+        shape = x_TD.shape[0], weight_ND.shape[0]
+        out_TN = torch.empty(shape, dtype=torch.float32, device=x_TD.device)
+    return few_linear(x_TD, weight_ND, out_TN=out_TN)
 
 
 class _Fused(torch.autograd.Function):

@@ -200,7 +200,8 @@ class CachePool:
 
     def scrub(self, lease: Lease) -> None:
         """Wipe what a sequence that went wrong holds alone: a masked NaN still spoils a sum."""
-        rows = self.rows([page for page in lease.pages if self.refs[page] == 1])
+        # what is padded goes to page 0
+        rows = self.rows([0, *(page for page in lease.pages if self.refs[page] == 1)])
         for tensor in self.page_tensors:
             tensor[rows] = 0
 

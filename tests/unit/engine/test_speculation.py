@@ -284,3 +284,28 @@ def test_steps_without_the_host_draft_and_keep_the_same(build, drafting_model, n
     budget = SamplingParams(temperature=0, max_tokens=40, thinking_budget_tokens=7)
     (a,), (b,) = fast.generate([CHAT], budget), slow.generate([CHAT], budget)
     assert (a.ids, a.forced) == (b.ids, b.forced)
+
+
+@pytest.mark.parametrize(("kind", "is_ahead"), [("mtp", False), ("mtp", True), ("ngram", False)])
+def test_not_a_number_fails_its_own_request_only(build, drafting_model, kind, is_ahead):
+    poisoned = [45, 46, 349, 47]
+    asked = [*prompts(2, 8, 40), poisoned, *prompts(2, 9, 40), [50, 60, 70] * 9]
+    asked = [[i if i != 349 or p is poisoned else 40 for i in p] for p in asked]
+    engine = build(kind, 3)
+    if is_ahead:
+        run_ahead(engine)
+    clean = engine.generate(asked, GREEDY)
+    row = drafting_model.embeddings.weight.data[349].clone()
+    try:
+        drafting_model.embeddings.weight.data[349] = torch.nan
+        for _ in range(2):
+            done = engine.generate([*asked, poisoned], GREEDY)
+            assert [one.finish_reason == "error" for one in done] == [
+                349 in prompt for prompt in [*asked, poisoned]
+            ]
+            for one, good in zip(done, clean, strict=False):
+                if one.finish_reason != "error":
+                    assert one.ids == good.ids
+                    assert one.drafts == good.drafts
+    finally:
+        drafting_model.embeddings.weight.data[349] = row

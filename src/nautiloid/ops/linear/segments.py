@@ -23,9 +23,10 @@ from nautiloid.ops.main_grad import main_grad
 # where the transposed product was measured to be faster (float32, two cores)
 FEWEST_ROWS, MOST_ROWS = 3, 64
 COMPILED_ROWS = 16
-# on a Hopper GPU: as many inputs as registers hold of up to so many rows, or a few rows and a wide output
+# where the kernels for few rows were measured to beat cuBLAS on a Hopper GPU: any output of up to so many
+# rows while registers hold so many inputs, and pairs of most rows and fewest outputs
 VECTOR_ROWS, MOST_INPUTS = 4, 8192
-FEW_ROWS, MANY_OUTPUTS = 32, 8192
+FEW_ROWS = (16, 8192), (32, 65536)
 
 
 def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
@@ -53,7 +54,7 @@ def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
 
 
 def _is_few(x_TD: Tensor, weight_ND: Tensor) -> bool:
-    """Whether the kernels for few rows were measured to beat cuBLAS."""
+    """Whether the kernels for few rows are faster than cuBLAS."""
     if torch.is_grad_enabled() or not has("triton") or not can_chain(x_TD.device):
         return False
     is_plain = x_TD.dtype == weight_ND.dtype and weight_ND.is_contiguous()
@@ -62,7 +63,7 @@ def _is_few(x_TD: Tensor, weight_ND: Tensor) -> bool:
     rows, (outputs, inputs) = x_TD.shape[0], weight_ND.shape
     if rows <= VECTOR_ROWS:
         return inputs <= MOST_INPUTS
-    return rows <= FEW_ROWS and outputs >= MANY_OUTPUTS
+    return any(rows <= most and outputs >= least for most, least in FEW_ROWS)
 
 
 def linear(x_XD: Tensor, weight_ND: Tensor, bias_N: Tensor | None = None) -> Tensor:

@@ -59,6 +59,8 @@ def arrange(experts_TK: Tensor, experts: int) -> Blocks:
     assigned = tokens * top_k
     size = block_size(tokens, top_k, experts)
     most = min(experts, assigned) + assigned // size
+    # one pass where it can be: each pass waits for its loads
+    block = min(2048, power_of_2(assigned))
     integers = {"dtype": torch.int32, "device": experts_TK.device}
     found = Blocks(torch.empty(most, **integers), torch.empty(most, size, **integers), most, size)
     launch(
@@ -72,8 +74,8 @@ def arrange(experts_TK: Tensor, experts: int) -> Blocks:
         most,
         EP=power_of_2(experts),
         BT=size,
-        BLOCK=min(1024, power_of_2(assigned)),
-        num_warps=4,
+        BLOCK=block,
+        num_warps=8 if block > 512 else 4,
         is_chained=True,
     )
     return found

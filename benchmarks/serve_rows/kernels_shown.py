@@ -11,20 +11,27 @@ STEPS = 5
 
 
 def print_profile(serving: Serving, count: int, prompt_tokens: int, *, most: int = 30) -> None:
-    """Print the kernels of a few steady steps, by time."""
+    """Print the kernels of a few steady steps of a new batch, by time."""
     if serving.scale.is_tiny:
         return
     requests = serving.submit(serving.prompts(count, prompt_tokens), 1000)
     serving.start(requests)
     for _ in range(10):
         serving.engine.step()
+    print_steps(serving, f"{count} x {prompt_tokens}", most=most)
+    serving.stop(requests)
+
+
+def print_steps(serving: Serving, title: str, *, most: int = 30) -> None:
+    """Print the kernels of the next steps of what runs, by time."""
+    if serving.scale.is_tiny:
+        return
     serving.scale.wait()
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities) as profiler:
         for _ in range(STEPS):
             serving.engine.step()
         serving.scale.wait()
-    serving.stop(requests)
     spans: list[tuple[float, float]] = []
     totals: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for event in profiler.events() or []:
@@ -45,7 +52,7 @@ def print_profile(serving: Serving, count: int, prompt_tokens: int, *, most: int
     span = reach - spans[0][0]
     kernels = sum(c for c, _ in totals.values())
     print(
-        f"{count} x {prompt_tokens}: {kernels / STEPS:.0f} kernels a step, "
+        f"{title}: {kernels / STEPS:.0f} kernels a step, "
         f"device busy {busy / STEPS:.0f} us of {span / STEPS:.0f} us a step"
     )
     for name, (calls, total) in sorted(totals.items(), key=lambda item: -item[1][1])[:most]:

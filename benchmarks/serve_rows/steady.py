@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import torch
 from benchmarks.results_file import Row
+from benchmarks.serve_rows.kernels_shown import print_steps
 from benchmarks.serve_rows.limits import read_bytes_s, step_bytes
 from benchmarks.serve_rows.scale import Scale
 from benchmarks.serve_rows.serving import Serving
@@ -34,9 +35,10 @@ SLACK = 1.02
 def rows(tiny: bool = False, profile: bool = False) -> Iterator[Row]:
     """Both models, and their ratio."""
     scale = Scale(tiny)
-    nano = _steady(scale, preset("nemotron-3-nano-30b-a3b"), "steady_8k_16k_nano", 8400, 9500)
+    config = preset("nemotron-3-nano-30b-a3b")
+    nano = _steady(scale, config, "steady_8k_16k_nano", 8400, 9500, profile)
     yield nano
-    qwen = _steady(scale, preset("qwen3-30b-a3b"), "steady_8k_16k_qwen", None, None)
+    qwen = _steady(scale, preset("qwen3-30b-a3b"), "steady_8k_16k_qwen", None, None, profile)
     yield qwen
     assert nano.value
     assert qwen.value
@@ -47,7 +49,7 @@ def rows(tiny: bool = False, profile: bool = False) -> Iterator[Row]:
         goal=5.5,
         ours=nano.value,
         peer=qwen.value,
-        limit="8.4 by bytes",
+        limit="8.4 by bytes; more means that the steady Qwen3 is further from its own limit",
         reps=1,
         reason="both bfloat16, in this engine; stretch 6.5",
     )
@@ -61,7 +63,12 @@ def rows(tiny: bool = False, profile: bool = False) -> Iterator[Row]:
 
 
 def _steady(
-    scale: Scale, config: ModelConfig, work: str, goal: float | None, stretch: float | None
+    scale: Scale,
+    config: ModelConfig,
+    work: str,
+    goal: float | None,
+    stretch: float | None,
+    profile: bool,
 ) -> Row:
     """One model in its steady state."""
     rate = read_bytes_s(scale.device)  # while there is room for what it reads
@@ -126,6 +133,8 @@ def _steady(
         "after a real prefill" + (f"; stretch {stretch:,.0f}" if stretch else ""),
     )
     print(row.work, f"{value:,.0f}", row.limit, row.reason, flush=True)
+    if profile:
+        print_steps(serving, work)
     del model, engine
     serving.close()
     return row

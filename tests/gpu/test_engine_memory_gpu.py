@@ -57,12 +57,14 @@ def test_warm_equals_cold(model, pieces):
     """Logprobs within 1e-3 (float32), 0.2 for 85 of 100 (bfloat16) of the full forward."""
     engine = engine_of(model, pages=200, page_tokens=PAGE, prefix_cache=True, prefill_tokens=pieces)
     draw, errors = random.Random(0), list[float]()
+    sharing = engine.scheduler.sharing
+    assert sharing is not None
     for length in (2, 15, 16, 17, 63, 64, 65, 200):
         prompt = [draw.randrange(352) for _ in range(length)]
-        before = engine.scheduler.sharing.cache.hit_tokens
+        before = sharing.cache.hit_tokens
         for done in (engine.generate([prompt], GREEDY)[0] for _ in range(2)):
             errors += errors_of(model, done)
-        assert engine.scheduler.sharing.cache.hit_tokens - before == length - 1
+        assert sharing.cache.hit_tokens - before == length - 1
     check(model, errors)
     check_empty(engine)
 

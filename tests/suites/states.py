@@ -73,7 +73,7 @@ def check_states(device: str, dtype: torch.dtype, bound: float, *, rotates: bool
         view = store.view(slots, pages, past)
         view.accepted_S = torch.tensor(accepted, dtype=torch.int32, device=device)
         for index in (0, 2):
-            model.layers[index].mixer.commit(view)  # type: ignore[operator]
+            model.layers[index].mixer.commit(view)
         for counts in ((1, 1), (11, 3)):
             run(counts)
             past = [p + n for p, n in zip(past, counts, strict=True)]

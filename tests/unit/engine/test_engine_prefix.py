@@ -225,6 +225,7 @@ def test_a_failed_request_leaves_no_prefix_behind():
     bad, good = [*tokens(30, 8), poison, *tokens(9, 8)], tokens(33, 9)
     good = [t % (VOCAB - 1) for t in good]
     bad[:30] = [t % (VOCAB - 1) for t in bad[:30]]
+    found = []
     for _ in range(2):
         found = engine.generate([good, bad, good], GREEDY)
         assert [d.finish_reason for d in found] == ["length", "error", "length"]

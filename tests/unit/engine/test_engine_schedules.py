@@ -27,6 +27,7 @@ PIECES = [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * PAGE, 2048]
 def ahead(engine):
     """Let steps run ahead of the host as on a GPU, and check the page table they read."""
     steps = run_ahead(engine).runner.steps
+    assert steps is not None
     launch, table = steps.launch, engine.pool.store.page_table
 
     def checked(requests):

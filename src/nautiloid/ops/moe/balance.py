@@ -37,7 +37,8 @@ class _Balance(torch.autograd.Function):
         sizes = scores.new_empty(count)
         factors = scores.new_empty(rows, experts)
         losses = scores.new_empty(rows, parts)
-        meta = {"EP": wide, "ROWS": max(1, min(CHUNK, 512 // wide)), "CHUNK": CHUNK, "num_warps": 1}
+        shape = {"EP": wide, "ROWS": max(1, min(CHUNK, 512 // wide)), "CHUNK": CHUNK}
+        meta: dict[str, Any] = {**shape, "num_warps": 1}
         mask = {"valid": scores if valid is None else valid, "HAS_VALID": valid is not None}
         launch(kernels.balance_kernel, (count,),
             scores, mask["valid"], chunks, starts, sums[0], sums[1], sizes, experts,

@@ -83,7 +83,7 @@ def _tail(columns: int) -> int:
     return 256 if rest in (0, 192) else rest
 
 
-_LAUNCH = {"num_warps": 4, "maxnreg": 168}
+_LAUNCH: dict[str, Any] = {"num_warps": 4, "maxnreg": 168}
 
 
 def _rows_hopper(
@@ -248,7 +248,7 @@ def weight_product(
     return out if into is None else None
 
 
-def _grid(h_RM: Tensor) -> tuple[tuple[int, int], dict[str, int]]:
+def _grid(h_RM: Tensor) -> tuple[tuple[int, int], dict[str, Any]]:
     block = min(1024, power_of_2(h_RM.shape[1]))
     rows = max(1, 4096 // block)
     grid = (blocks(h_RM.shape[0], rows), blocks(h_RM.shape[1], block))

@@ -19,6 +19,17 @@ def scramble(x):
 
 
 @triton.jit
+def rounding_key(seed, salt, ROUNDS: tl.constexpr):
+    """One word out of the int64 that `seed` points to, and of what tells its users apart."""
+    key = tl.cast(0, tl.uint32)
+    if ROUNDS:
+        word = tl.load(seed)
+        key = scramble(word.to(tl.uint32) ^ salt.to(tl.uint32))
+        key = scramble((word >> 32).to(tl.uint32) ^ key)
+    return key
+
+
+@triton.jit
 def random_bits(key, index):
     """32 bits for each index, the high ones good; `key` should come out of `scramble`."""
     x = index.to(tl.uint32) * 0x9E3779B1 + key
@@ -32,7 +43,7 @@ def round_random(x, bits, DTYPE: tl.constexpr):
     float16 saturates at its largest number; NaN stays.
     """
     raw = x.to(tl.uint32, bitcast=True)
-    if tl.bfloat16 == DTYPE:
+    if DTYPE == tl.bfloat16:  # noqa: SIM300 (a constant's own comparison comes first)
         raw = tl.where(x == x, raw + (bits >> 16), raw)
         return (raw >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
     # half a unit of the last place either way, then to nearest; numbers below 2^-14 share a unit

@@ -202,8 +202,9 @@ def attend_pages(
         if row_bytes % 16 == 0:
             prefetch(keys + ahead, row_bytes)
             prefetch(values + ahead, row_bytes)
-    wait(CHAINED)
     if first < total:
+        # the others need not wait: the first split of each sequence does, and ends the kernel
+        wait(CHAINED)
         m = tl.arange(0, BM)
         column = tl.arange(0, BH)
         token = m // SHARE
@@ -286,32 +287,35 @@ def join_splits(
     Q: tl.constexpr,
     H: tl.constexpr,
     BH: tl.constexpr,
+    BQ: tl.constexpr,
     T: tl.constexpr,
     SPLITS: tl.constexpr,
     LEAST: tl.constexpr,
     BLOCK: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
-    """One query head of one token: the mean of its splits, weighted by their sums."""
-    head = tl.program_id(0)
+    """`BQ` query heads of one token: the mean of its splits, weighted by their sums."""
     x = tl.program_id(1)
     cached = tl.load(past + x // T)
     _, count = cut(cached + T, SPLITS, LEAST, BLOCK)
     follow(CHAINED)
     wait(CHAINED)
     if count > 1:
-        s = tl.arange(0, SPLITS)
-        column = tl.arange(0, BH)
-        line = (x.to(tl.int64) * SPLITS + s) * Q + head
-        size = tl.load(sums + line, mask=s < count, other=-float("inf"))
-        share = tl.exp2(size - tl.max(size, 0))
-        share = share / tl.sum(share, 0)
-        mask = (s < count)[:, None] & (column < H)[None, :]
-        rows = tl.load(partial + line[:, None] * H + column[None, :], mask=mask, other=0.0)
+        s = tl.arange(0, SPLITS)[:, None]
+        i = tl.arange(0, BQ * BH)
+        head = tl.program_id(0) * BQ + i // BH
+        column = i % BH
+        is_real = (head < Q) & (column < H)
+        mask = (s < count) & is_real[None, :]
+        line = (x.to(tl.int64) * SPLITS + s) * Q + head[None, :]
+        size = tl.load(sums + line, mask=mask, other=-float("inf"))
+        share = tl.exp2(size - tl.where(is_real, tl.max(size, 0), 0.0)[None, :])
+        share = share / tl.where(is_real, tl.sum(share, 0), 1.0)[None, :]
+        rows = tl.load(partial + line * H + column[None, :], mask=mask, other=0.0)
         # a NaN is kept
-        rows = tl.where(share[:, None] == 0.0, 0.0, rows * share[:, None])
+        rows = tl.where(share == 0.0, 0.0, rows * share)
         to = out + (x.to(tl.int64) * Q + head) * H + column
-        tl.store(to, tl.sum(rows, 0).to(out.dtype.element_ty), mask=column < H)
+        tl.store(to, tl.sum(rows, 0).to(out.dtype.element_ty), mask=is_real)
 
 
 @triton.jit

@@ -21,8 +21,8 @@ from nautiloid.ops.launch import blocks, launch, power_of_2
 from nautiloid.ops.packing import cu_seqlens
 from nautiloid.ops.tuning import tuned
 
-# programs that keep a GPU busy whatever the lengths
-FULL_PROGRAMS = 528
+# programs that keep a GPU busy
+FULL_PROGRAMS = 256
 MOST_SPLITS = 64
 FEWEST_SPLITS = 8
 
@@ -111,13 +111,17 @@ def append(
     )  # fmt: skip
 
 
-def _splits(programs: int) -> tuple[int, int]:
-    """Most splits of a sequence, and keys that are worth one."""
-    wanted = power_of_2(blocks(FULL_PROGRAMS, programs))
+def _splits(programs: int) -> dict[str, int]:
+    """How `programs` sequences and heads are cut, and how their keys are read."""
+    if programs >= FULL_PROGRAMS:
+        # they share the bandwidth evenly whatever their lengths; only very long ones are cut
+        return {"SPLITS": 4, "LEAST": 8192, "BLOCK": 32, "STAGES": 5, "num_warps": 4}
+    wanted = power_of_2(blocks(2 * FULL_PROGRAMS, programs))
     least = 64
-    while least < 1024 and programs * 1024 // least > FULL_PROGRAMS:
+    while least < 1024 and programs * 1024 // least > 2 * FULL_PROGRAMS:
         least *= 2
-    return min(MOST_SPLITS, max(FEWEST_SPLITS, wanted)), least
+    most = min(MOST_SPLITS, max(FEWEST_SPLITS, wanted))
+    return {"SPLITS": most, "LEAST": least, "BLOCK": 64, "STAGES": 5, "num_warps": 4}
 
 
 def decode(
@@ -154,11 +158,7 @@ def decode(
     if T > 1:
         append(k_XVH, v_XVH, pages, slot_B, past_B, heads)
     inverse = _inverse_waves(heads.theta, heads.width, q_XQH.device) if heads.width else None
-    most, least = _splits(batch * V)
-    options = tuned(
-        f"paged_decode_{power_of_2(batch * V)}",
-        SPLITS=most, LEAST=least, BLOCK=64, STAGES=3, num_warps=4,
-    )  # fmt: skip
+    options = tuned(f"paged_decode_{power_of_2(batch * V)}", **_splits(batch * V))
     options["BLOCK"] = min(options["BLOCK"], math.gcd(pages.page_tokens, 1024))
     shared = {name: options[name] for name in ("SPLITS", "LEAST", "BLOCK")}
     out = q_XQH.new_empty(X, Q, H)
@@ -174,10 +174,11 @@ def decode(
         T=T, FIRST=first_key, **constants, **options,
     )  # fmt: skip
     if options["SPLITS"] > 1:
+        heads_each = max(1, min(power_of_2(Q), 64 // options["SPLITS"]))
         launch(
-            kernels.join_splits, (Q, X),
-            past_B, partial, sums, out, Q=Q, H=H, BH=power_of_2(H), T=T, **shared, is_chained=True,
-            num_warps=4,
+            kernels.join_splits, (blocks(Q, heads_each), X),
+            past_B, partial, sums, out, Q=Q, H=H, BH=power_of_2(H), BQ=heads_each, T=T, **shared,
+            is_chained=True, num_warps=4,
         )  # fmt: skip
     return out
 

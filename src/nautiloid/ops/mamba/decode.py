@@ -17,9 +17,11 @@ from nautiloid.ops.mamba.reference import NO_LIMIT, MixerSizes
 from nautiloid.ops.tuning import tuned
 
 # programs that fill a GPU; with fewer sequences a head is cut into more parts
-FULL_PROGRAMS = 512
+FULL_PROGRAMS = 128
 # programs of which each walks over several heads, and that still fill a GPU
 FEWEST_WALKS = 256
+# programs that come in several waves
+MANY_WALKS = 1024
 
 
 def _parts(batch: int, heads: int, width: int) -> int:
@@ -86,9 +88,11 @@ def step(
     }  # fmt: skip
     span = _span(batch, H, sizes.groups)
     if span > 1:
+        rows, warps, stages = (32, 2, 3) if batch * H // span >= MANY_WALKS else (64, 4, 4)
         options = tuned(
-            f"mamba_group_{span}", SPAN=span, BP=min(32, power_of_2(P)), num_warps=4, STAGES=3
-        )
+            f"mamba_group_{span}_{power_of_2(batch)}",
+            SPAN=span, BP=min(rows, power_of_2(P)), num_warps=warps, STAGES=stages,
+        )  # fmt: skip
         span = options["SPAN"]
         options["KX"], options["KN"] = (
             _columns(K, rows, options["num_warps"])
@@ -107,7 +111,7 @@ def step(
         )  # fmt: skip
     else:
         BP = _parts(batch, H, P)
-        options = tuned(f"mamba_step_{BP}", BP=BP, num_warps=4)
+        options = tuned(f"mamba_step_{BP}", BP=BP, num_warps=8)
         options["KX"], options["KN"] = (
             _columns(K, rows, options["num_warps"]) for rows in (options["BP"], power_of_2(N))
         )

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from nautiloid.ops.chain import follow, wait
 from nautiloid.ops.device_math import sigmoid
-from nautiloid.ops.rounding import random_bits, round_random, scramble
+from nautiloid.ops.rounding import random_bits, round_random, rounding_key, scramble
 
 
 @triton.jit
@@ -76,15 +76,11 @@ def convolve(
 
 
 @triton.jit
-def store_state(target, state, mask, seed, salt, name, index, ROUNDS: tl.constexpr):
-    """Write a state, 16-bit ones rounded at random when there is a seed."""
+def store_state(target, state, mask, key, name, index, ROUNDS: tl.constexpr):
+    """Write a state, at random where it is rounded with a key (`rounding.rounding_key`)."""
     DTYPE: tl.constexpr = target.dtype.element_ty
     if ROUNDS:
-        word = tl.load(seed)
-        key = scramble(word.to(tl.uint32) ^ salt.to(tl.uint32))
-        key = scramble((word >> 32).to(tl.uint32) ^ key)
-        key = scramble(name.to(tl.uint32) ^ key)
-        bits = random_bits(key, index)
+        bits = random_bits(scramble(name.to(tl.uint32) ^ key), index)
         tl.store(target, round_random(state, bits, DTYPE), mask=mask)
     else:
         tl.store(target, state.to(DTYPE), mask=mask)
@@ -153,6 +149,7 @@ def step_states(
     rate = -tl.exp(tl.load(A_log + h).to(tl.float32))
     bias = tl.load(dt_bias + h).to(tl.float32)
     skip = tl.load(D + h).to(tl.float32)
+    key = rounding_key(seed, salt, ROUNDS)
     follow(CHAINED)
     wait(CHAINED)
     row = projected + b.to(tl.int64) * ROW
@@ -174,7 +171,7 @@ def step_states(
     state = state * tl.exp(dt * rate) + (dt * x)[:, None] * B[None, :]
     out = tl.sum(state * M[None, :], 1) + skip * x
     tl.store(y + b.to(tl.int64) * I + of_x, out, mask=px)
-    store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
+    store_state(tile, state, is_real, key, name, index, ROUNDS)
 
 
 @triton.jit

@@ -24,6 +24,7 @@ from nautiloid.ops.mamba.kernels import (
     tap_weights,
 )
 from nautiloid.ops.prefetch import prefetch
+from nautiloid.ops.rounding import rounding_key
 
 
 @triton.jit
@@ -107,6 +108,7 @@ def step_group(
     of_x = first * P + i
     of_b = I + g * N + n
     of_c = of_b + G * N
+    key = rounding_key(seed, salt, ROUNDS)
     follow(CHAINED)
     if CHAINED and AHEAD > 0:
         # the first states, while the kernel before this one still runs
@@ -160,7 +162,7 @@ def step_group(
         state = state * tl.exp(dt * rate) + (dt * x)[:, None] * B[None, :]
         total = tl.sum(state * M[None, :], 1) + tl.load(D + h).to(tl.float32) * x
         tl.store(y + j // PARTS * P + p, total, mask=is_row)
-        store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
+        store_state(tile, state, is_real, key, name, index, ROUNDS)
     if SPAN == HEADS:
         tl.debug_barrier()
         gate(y, row + first * P, norm_weight + first * P, out + at, W, BW, eps, FAST)

@@ -18,6 +18,7 @@ import triton.language as tl
 from nautiloid.ops.chain import follow, wait
 from nautiloid.ops.device_math import sigmoid
 from nautiloid.ops.mamba.kernels import gate, shift, step_size, store_state, tap_weights
+from nautiloid.ops.rounding import rounding_key
 
 
 @triton.jit
@@ -126,6 +127,7 @@ def walk_states(
     rate = -tl.exp(tl.load(A_log + h).to(tl.float32))
     bias = tl.load(dt_bias + h).to(tl.float32)
     skip = tl.load(D + h).to(tl.float32)
+    key = rounding_key(seed, salt, ROUNDS)
     SIZE: tl.constexpr = BP + 2 * BN
     mine = own + (b * tl.num_programs(0) + tl.program_id(0)).to(tl.int64) * ((room + T) * SIZE)
     follow(CHAINED)
@@ -134,7 +136,7 @@ def walk_states(
         is_new = i >= count
         if i == count and count > 0:
             # the accepted tokens are in
-            store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
+            store_state(tile, state, is_real, key, name, index, ROUNDS)
         x = _convolve(
             weights_x, conv_bias, conv_state, pending, new, count, i, of_x, px, ROW, C, WAITING, K, KX,
             HAS_BIAS, FAST,
@@ -164,7 +166,7 @@ def walk_states(
             out = tl.sum(state * M[None, :], 1) + skip * x
             tl.store(y + (b.to(tl.int64) * T + i - count) * I + of_x, out, mask=px)
     if T == 0 and count > 0:
-        store_state(tile, state, is_real, seed, salt, name, index, ROUNDS)
+        store_state(tile, state, is_real, key, name, index, ROUNDS)
 
 
 @triton.jit

@@ -43,11 +43,13 @@ def round_random(x, bits, DTYPE: tl.constexpr):
     float16 saturates at its largest number; NaN stays.
     """
     raw = x.to(tl.uint32, bitcast=True)
-    if DTYPE == tl.bfloat16:  # noqa: SIM300 (a constant's own comparison comes first)
+    if DTYPE == tl.bfloat16:  # noqa: SIM300 (the constant decides how to compare)
         raw = tl.where(x == x, raw + (bits >> 16), raw)
-        return (raw >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
-    # half a unit of the last place either way, then to nearest; numbers below 2^-14 share a unit
-    binade = (raw & 0x7F800000).to(tl.float32, bitcast=True)
-    share = ((bits >> 9) | 0x3A800000).to(tl.float32, bitcast=True) - 0.00146484375
-    x += share * tl.maximum(binade, 6.103515625e-05)
-    return tl.clamp(x, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL).to(tl.float16)
+        y = (raw >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    else:
+        # half a unit of the last place either way, then to nearest; below 2^-14 units are equal
+        binade = (raw & 0x7F800000).to(tl.float32, bitcast=True)
+        share = ((bits >> 9) | 0x3A800000).to(tl.float32, bitcast=True) - 0.00146484375
+        y = x + share * tl.maximum(binade, 6.103515625e-05)
+        y = tl.clamp(y, -65504.0, 65504.0, propagate_nan=tl.PropagateNan.ALL).to(tl.float16)
+    return y

@@ -14,7 +14,7 @@ SHAPES = {
     **suite.FEW,
     "hybrid, one token": (1, 16, 6, 2688, 1856, False, "relu2", 2),
     "hybrid, 8 tokens": (8, 16, 6, 2688, 1856, False, "relu2", 2),
-    "hybrid, 100 tokens": (100, 16, 3, 2688, 1856, False, "relu2", 2),
+    "hybrid, several blocks": (40, 4, 3, 2688, 1856, False, "relu2", 2),
     "gated, 33 tokens": (33, 16, 8, 2048, 768, True, "silu", 0),
     "gated, one token": (1, 16, 8, 2048, 768, True, "silu", 0),
     "latent, 9 tokens": (9, 48, 22, 1024, 2688, False, "relu2", 0),

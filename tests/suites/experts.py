@@ -150,13 +150,16 @@ def check_few(
     routed = maps(experts, wide=inner, seed=2)
     always = maps(wide=parts * inner, seed=7) if parts else None
     x, weights = x.to(dtype), weights.float()
-    exact = [None if w is None else w.double() for w in routed]
-    expected = reference.experts(x.double(), index, weights.double(), *exact, activation)
+    # on the same device: a CPU would take long over weights of real dims
+    wide = x.to(device).double()
+    exact = [None if w is None else w.to(device).double() for w in routed]
+    chosen = index.to(device), weights.to(device).double()
+    expected = reference.experts(wide, *chosen, *exact, activation)
     if always is not None:
-        h, g = (None if w is None else x.double() @ w.double().t() for w in always[::2])
+        h, g = (None if w is None else wide @ w.to(device).double().t() for w in always[::2])
         assert h is not None
         assert always[1] is not None
-        expected += reference.activate(h, g, activation) @ always[1].double().t()
+        expected += reference.activate(h, g, activation) @ always[1].to(device).double().t()
 
     def there(tensors: list[Tensor | None]) -> tuple[Tensor | None, ...]:
         return tuple(None if w is None else w.to(device) for w in tensors)

@@ -23,8 +23,8 @@ from nautiloid.ops.main_grad import main_grad
 # where the transposed product was measured to be faster (float32, two cores)
 FEWEST_ROWS, MOST_ROWS = 3, 64
 COMPILED_ROWS = 16
-# where the kernels for few rows were measured to beat cuBLAS on a Hopper GPU: any output of up to so many
-# rows while registers hold so many inputs, and pairs of most rows and fewest outputs
+# where the kernels for few rows run on a Hopper GPU: any output of up to so many rows while registers hold
+# so many inputs, and pairs of most rows and fewest outputs, measured to beat cuBLAS
 VECTOR_ROWS, MOST_INPUTS = 4, 8192
 FEW_ROWS = (16, 8192), (32, 65536)
 
@@ -54,7 +54,7 @@ def fused_view(weights: Sequence[Tensor]) -> Tensor | None:
 
 
 def _is_few(x_TD: Tensor, weight_ND: Tensor) -> bool:
-    """Whether the kernels for few rows are faster than cuBLAS."""
+    """Whether the kernels for few rows run instead of cuBLAS."""
     if torch.is_grad_enabled() or not has("triton") or not can_chain(x_TD.device):
         return False
     is_plain = x_TD.dtype == weight_ND.dtype and weight_ND.is_contiguous()

@@ -67,7 +67,7 @@ class PrefixCache:
     """Entries by prefix, dropped by age of use when room is wanted.
 
     Entries that were never used go before those that were, so that a burst of prompts does not drive
-    out what they share; at most three quarters of all are kept back so (segmented LRU).
+    out what they share; at most half of all are kept back so (segmented LRU).
 
     Attributes:
         fresh: Entries that were not used yet, or not for long, the oldest first.
@@ -113,7 +113,7 @@ class PrefixCache:
             self.fresh.pop(hit.entry, None)
             self.proven[hit.entry] = None
             self.proven.move_to_end(hit.entry)
-            if len(self.proven) > max(1, 3 * (len(self.proven) + len(self.fresh)) // 4):
+            if len(self.proven) > max(1, (len(self.proven) + len(self.fresh)) // 2):
                 oldest, _ = self.proven.popitem(last=False)
                 self.fresh[oldest] = None
 

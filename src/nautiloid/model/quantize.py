@@ -44,6 +44,16 @@ def pack_weights(model: Decoder, weight_format: str) -> None:
             module.pack()
 
 
+def check_wide(model: Decoder, what: str) -> None:
+    """Refuse to do something with packed weights that needs the wide ones.
+
+    Raises:
+        InputError: Weights are packed.
+    """
+    if any(isinstance(module, PackMixin) and module.is_packed for module in model.modules()):
+        raise InputError(what, "weights in 8 bits", "load the model without weight_format for it")
+
+
 def weight_bytes(model: Decoder) -> int:
     """Bytes of all parameters and buffers, memory shared by several counted once."""
     tensors = [*model.parameters(), *model.buffers()]

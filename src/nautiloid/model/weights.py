@@ -29,6 +29,7 @@ from nautiloid.model.folder import (
     read_family,
     scan,
 )
+from nautiloid.model.quantize import check_wide
 from nautiloid.model.transfer import copy_moves, moves
 
 if TYPE_CHECKING:
@@ -187,7 +188,11 @@ def save(
         dtype: Of the stored weights; the model's when None.
         per_expert: Store experts one by one, as the published checkpoints do, or stacked.
         max_shard_bytes: Largest file.
+
+    Raises:
+        InputError: The weights are packed in 8 bits.
     """
+    check_wide(model, "save")
     with atomic_folder(path) as folder:
         write_model(
             folder, model, dtype=dtype, per_expert=per_expert, max_shard_bytes=max_shard_bytes

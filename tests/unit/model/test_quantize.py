@@ -193,3 +193,12 @@ def test_refusals(config, tmp_path):
         Engine(tmp_path / "model", weight_format="int8", device="cuda")
     with pytest.raises(InputError, match="deterministic"):
         Engine(tmp_path / "model", weight_format="int8", deterministic=True)
+
+
+def test_packed_weights_are_not_saved(config, tmp_path):
+    model = Decoder(config)
+    model.init_weights(Seed(0))
+    pack_weights(model, "int8")
+    with pytest.raises(InputError, match="load the model without weight_format"):
+        save(model, tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()

@@ -121,6 +121,11 @@ class SamplingParams:
             or self.repetition_penalty != 1
         )
 
+    @property
+    def has_filters(self) -> bool:
+        """Whether unlikely tokens are left out."""
+        return self.top_k > 0 or self.top_p < 1 or self.min_p > 0
+
     def _check_stops(self) -> None:
         _check_texts("stop", self.stop, MOST_STOP_STRINGS)
         for text in self.stop:

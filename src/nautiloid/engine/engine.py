@@ -34,7 +34,7 @@ from nautiloid.engine.verify import Speculator
 from nautiloid.engine.weights import check_weights, copy_weights
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.quantize import check_format, pack_weights
-from nautiloid.model.weights import load
+from nautiloid.model.weights import dtype_name, load
 
 Tools = Sequence[Mapping[str, Any]]
 # most tokens of a step when nothing is asked for
@@ -376,14 +376,15 @@ class Engine:
 
     def facts(self) -> dict[str, Any]:
         """What scores depend on beside prompts and sampling, for their provenance."""
+        types = self.pool.types
         return {
             "engine": "nautiloid",
             "grammar": self.tokenizer.grammar if self.tokenizer else None,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.model.dtype),
             "weight_format": "int8" if self.model.embeddings.is_packed else None,
             "device": self.device.type,
-            "kv_dtype": name_of(self.pool.types.kv),
-            "ssm_dtype": name_of(self.pool.types.ssm),
+            "kv_dtype": types.kv and dtype_name(types.kv),
+            "ssm_dtype": types.ssm and dtype_name(types.ssm),
             "max_batch": self.pool.num_slots,
             "weights_version": self.version,
             "speculation": asdict(self.speculation) if self.speculation else None,
@@ -566,11 +567,6 @@ class Engine:
         if self.tokenizer is not None and self.renderer is not None:
             ids |= {*self.tokenizer.eos_ids, *self.renderer.stop_ids}
         return ids
-
-
-def name_of(dtype: torch.dtype | None) -> str | None:
-    """`float16` and the like."""
-    return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
 def _groups(sequences: Sequence[Sequence[int]], most_tokens: int) -> Iterator[list[Sequence[int]]]:

@@ -96,8 +96,7 @@ class ExactLoop(Loop):
 
     def _scored(self, pick: Pick, request: Request, hidden_PD: Tensor, row: int) -> Pick:
         params = request.params
-        is_filtered = params.top_p < 1 or params.top_k > 0 or params.min_p > 0
-        if (is_filtered or request.is_shaped) and not params.raw_logprobs:
+        if (params.has_filters or request.is_shaped) and not params.raw_logprobs:
             return pick  # its distribution is not the model's
         targets_P = torch.zeros(PIECE, dtype=torch.long, device=hidden_PD.device)
         targets_P[row] = pick.id

@@ -245,7 +245,7 @@ class Steps:
         if self.filters is None or self.filters[0] != key:
             params = [request.params for request in requests]
             made = None
-            if any(p.top_k or p.top_p < 1 or p.min_p for p in params):
+            if any(p.has_filters for p in params):
                 device, spare = self.model.device, size - len(params)
 
                 def column(values: Sequence[float], rest: float, dtype: torch.dtype) -> Tensor:

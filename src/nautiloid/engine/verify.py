@@ -113,7 +113,7 @@ class Speculator:
         has_filters = False
         for request in requests:
             p = request.params
-            has_filters |= bool(p.top_k or p.top_p < 1 or p.min_p) and p.temperature > 0
+            has_filters |= p.has_filters and p.temperature > 0
             is_forced = request.span is not None and request.span.forced
             if request.drafting is None or request.is_bound or is_forced:
                 return None

@@ -161,7 +161,7 @@ def logprobs(
     is_trained = torch.is_grad_enabled()
     found: list[Tensor] = []
     for ids in tokens_T.split(list(lengths)):
-        carry = Carry()
+        carry, rows = Carry(), list[Tensor]()
         for part in ids.split(PIECE):
             start = carry.past_tokens
             with plain_mode():
@@ -171,10 +171,9 @@ def logprobs(
             if not is_trained:
                 carry.detach()
                 row = row.detach()
-            found.append(row[: len(part)])
+            rows.append(row[: len(part)])
         is_last = torch.arange(len(ids), device=ids.device) == len(ids) - 1
-        parts = len(range(0, len(ids), PIECE))
-        found[-parts:] = [torch.cat(found[-parts:]).masked_fill(is_last, 0)]
+        found.append(torch.cat(rows).masked_fill(is_last, 0))
     return torch.cat(found)
 
 

@@ -1,0 +1,1 @@
+"""From web pages to training shards: readers, extraction, filters, deduplication, executors."""

@@ -1,0 +1,1 @@
+"""Stages that need all documents: exact and near duplicates."""

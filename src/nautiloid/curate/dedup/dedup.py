@@ -1,0 +1,46 @@
+"""What a deduplication is: a sketch of each document, then a decision over all sketches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+
+from nautiloid.core.config import Open
+from nautiloid.core.registry import Registry
+from nautiloid.core.types import Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dedup(Open):
+    """A stage that needs all documents. Subclasses live in `curate/dedup/<name>.py` under `@dedup("<name>")`.
+
+    Workers call `sketch` once a unit; one process then calls `decide` with all sketches in the
+    order of the units. Documents are known by unit and row. Of a group of duplicates the one with
+    the highest quality stays, among equals the one with the smallest id, so that the result
+    depends on the set of documents alone.
+    """
+
+    registry: ClassVar[Registry] = Registry("dedup", "nautiloid.curate.dedup")
+
+    def sketch(self, documents: Sequence[Document]) -> pa.Table:
+        """One row a document, in order; a column `quality` (float32) and `id` are always there."""
+        raise TypeError(f"{type(self).__name__} does not define sketch")
+
+    def decide(self, sketches: Sequence[Path], out: Path, *, memory_bytes: int) -> None:
+        """Write to `out` (Parquet) the documents that go, sorted by unit and row.
+
+        Args:
+            sketches: One Parquet file a unit; the position in the list is the unit's index.
+            out: Columns `unit` int32, `row` int32, `reason` string (`exact_document`,
+                `near_duplicate`, `near_duplicate_transitive`), `keeper_unit` int32, `keeper_row`
+                int32 (-1 for a document of the reference corpus), `similarity` float32 or null.
+            memory_bytes: Bound of the working memory; what exceeds it goes through files beside `out`.
+        """
+        raise TypeError(f"{type(self).__name__} does not define decide")
+
+
+dedup = Dedup.registry

@@ -1,0 +1,1 @@
+"""From a page to text, one file a method; `dom` is ours."""

@@ -1,0 +1,1 @@
+"""Stages that work on one document at a time, one file each."""

@@ -1,0 +1,1 @@
+"""TeX of the formulas of a page, whatever their encoding."""

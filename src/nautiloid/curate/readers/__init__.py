@@ -1,0 +1,1 @@
+"""Where pages and documents come from, one file a format."""

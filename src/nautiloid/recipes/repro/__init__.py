@@ -1,0 +1,1 @@
+"""One file a published claim, and the ledger of all of them."""

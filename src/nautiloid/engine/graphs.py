@@ -6,6 +6,7 @@ the model and draws the next tokens. The host sends the words of the next step w
 
 from __future__ import annotations
 
+import gc
 import logging
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -127,11 +128,16 @@ class Steps:
                 self.obstacle = str(error)
                 log.info("decoding runs one operation at a time: %s", error)
                 return None
+            # A graph of an engine that nobody holds any more may only be freed between captures.
+            was_collecting = gc.isenabled()
+            gc.disable()
             graph.capture_begin(pool=self.memory, capture_error_mode="thread_local")
             try:
                 run()
             finally:
                 graph.capture_end()
+                if was_collecting:
+                    gc.enable()
         current.wait_stream(self.stream)
         return graph
 

@@ -1,4 +1,4 @@
-"""The types that cross modules: messages, samples, requests, rollouts and the policy protocol."""
+"""The types that cross modules: messages, samples, requests, rollouts, and protocols of models."""
 
 from __future__ import annotations
 
@@ -205,4 +205,28 @@ class Policy(Protocol):
         params: SamplingParams | None = None,
     ) -> Turn:
         """Return the assistant's next turn."""
+        ...
+
+
+class Scorer(Protocol):
+    """Anything that rates texts: a linear model, a classifier in a child process, an endpoint."""
+
+    def score(self, texts: Sequence[str]) -> list[float]:
+        """Return one finite number a text, in order; a better text has a higher one."""
+        ...
+
+
+class Embedder(Protocol):
+    """Anything that places texts in a space where near means alike."""
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return one vector a text, in order, all of one width and of length 1."""
+        ...
+
+
+class Cleaner(Protocol):
+    """Anything that takes the noise out of the text of a page."""
+
+    def clean(self, text: str) -> str:
+        """Return the text without what does not belong to it; empty when nothing does."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -64,9 +65,20 @@ class Stage(Open):
         """Entered once a process; what it returns is handed to `apply` as `tools`."""
         return nullcontext()
 
+    @property
+    def batch_size(self) -> int:
+        """Documents that `apply_batch` wants at once; above 1 for models and endpoints."""
+        return 1
+
     def apply(self, document: Document, tools: Any) -> Document | Dropped:
         """The document, changed or not, or why it goes."""
         raise TypeError(f"{type(self).__name__} does not define apply")
+
+    def apply_batch(
+        self, documents: Sequence[Document], tools: Any
+    ) -> Sequence[Document | Dropped]:
+        """What `apply` gives for each document, in order; how they are batched must not matter."""
+        return [self.apply(document, tools) for document in documents]
 
 
 @dataclass(frozen=True, kw_only=True)

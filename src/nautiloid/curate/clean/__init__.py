@@ -1,0 +1,1 @@
+"""Cleaning of extracted text: by rules or by a language model that is checked."""

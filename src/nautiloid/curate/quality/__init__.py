@@ -1,0 +1,1 @@
+"""Quality scores from 0 to 5."""

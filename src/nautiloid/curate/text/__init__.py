@@ -1,0 +1,1 @@
+"""Text of a document: where its formulas and code lie, its words and lines."""

@@ -18,8 +18,8 @@ from benchmarks.serve_rows.scale import Scale
 from torch import Tensor
 
 from nautiloid.core.types import SamplingParams
-from nautiloid.engine.budget import Sizes
-from nautiloid.engine.engine import Engine
+from nautiloid.engine.budget import Sizes, activation_bytes
+from nautiloid.engine.engine import PREFILL_TOKENS_GPU, Engine
 from nautiloid.engine.request import Request
 from nautiloid.engine.speculation import Speculation, draft_specs
 from nautiloid.model.blocks.moe.config import MoEConfig
@@ -118,7 +118,15 @@ class Serving:
             has_tables=True,
         )
         pages = cached_tokens // PAGE_TOKENS + 2 * requests + 16
-        return (requests + 4) * (sizes.slot_bytes + sizes.table_bytes) + pages * sizes.page_bytes
+        held = (requests + 4) * (sizes.slot_bytes + sizes.table_bytes) + pages * sizes.page_bytes
+        if self.model.device.type == "cpu":
+            return held
+        return held + activation_bytes(
+            self.config,
+            tokens=self.options.get("prefill_tokens") or PREFILL_TOKENS_GPU,
+            rows=requests,
+            itemsize=self.model.dtype.itemsize,
+        )
 
     def close(self) -> None:
         """Free everything that is on the device."""

@@ -8,8 +8,8 @@ from tests.suites.decoding import TIE, full_logits
 
 from nautiloid.core.seed import Seed
 from nautiloid.core.types import SamplingParams
-from nautiloid.engine.budget import Sizes
-from nautiloid.engine.engine import Engine
+from nautiloid.engine.budget import Sizes, activation_bytes
+from nautiloid.engine.engine import PREFILL_TOKENS_GPU, Engine
 from nautiloid.model.blocks.attention import AttentionConfig
 from nautiloid.model.blocks.mamba import MambaConfig
 from nautiloid.model.blocks.moe import MoEConfig
@@ -56,6 +56,13 @@ def engine_of(model, *, pages, max_batch=3, snapshots=4, page_tokens=PAGE, **opt
     sizes = Sizes.of(model.config, page_tokens, types, None, has_tables=not is_cpu)
     memory = (max_batch + 1) * (sizes.slot_bytes + sizes.table_bytes)
     memory += snapshots * sizes.slot_bytes + (pages + 1) * sizes.page_bytes
+    if not is_cpu:
+        memory += activation_bytes(
+            model.config,
+            tokens=options.get("prefill_tokens") or PREFILL_TOKENS_GPU,
+            rows=max_batch,
+            itemsize=model.dtype.itemsize,
+        )
     engine = Engine(
         model,
         max_batch=max_batch,

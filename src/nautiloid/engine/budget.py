@@ -144,9 +144,9 @@ def fit(
     return budget(slots, kept, pages)
 
 
-def cap_of(free_bytes: int, activation_bytes: int) -> int:
-    """The cap on a GPU when none is given: what is free, less a tenth, less activations."""
-    return max(0, int(free_bytes * FREE_SHARE) - activation_bytes)
+def cap_of(free_bytes: int) -> int:
+    """The cap on a GPU when none is given: what is free, less a tenth."""
+    return int(free_bytes * FREE_SHARE)
 
 
 def activation_bytes(config: ModelConfig, *, tokens: int, rows: int, itemsize: int) -> int:

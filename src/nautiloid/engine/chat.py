@@ -166,7 +166,8 @@ class Chat:
         return f"thinking budget {int(rest)} tokens"
 
     def _effort(self, rest: str) -> str:
-        efforts = self.engine.renderer.efforts if self.engine.renderer else {}
+        renderer = self.engine.output.renderer
+        efforts = renderer.efforts if renderer else {}
         if rest in ("", "off"):
             self.params = replace(self.params, thinking_effort=None)
             return "the usual effort"

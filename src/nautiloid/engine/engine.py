@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -18,25 +18,23 @@ from nautiloid.data.tokenizer import Tokenizer
 from nautiloid.engine.budget import activation_bytes, cap_of
 from nautiloid.engine.cache import CachePool, state_dtype
 from nautiloid.engine.exact import ExactLoop, score
-from nautiloid.engine.grammar import Grammars, GrammarState
+from nautiloid.engine.intake import Intake, Options, Tools
 from nautiloid.engine.loop import Loop
 from nautiloid.engine.output import Output
 from nautiloid.engine.places import Preemption
-from nautiloid.engine.prompt import Prompt, check_params, encode_prompt
+from nautiloid.engine.prompt import Prompt, encode_prompt
 from nautiloid.engine.request import Delta, Request
 from nautiloid.engine.routes import UniformRoutes
 from nautiloid.engine.runner import Runner
 from nautiloid.engine.sampler import Sampler
 from nautiloid.engine.scheduler import Scheduler
-from nautiloid.engine.speculation import Drafting, DraftTally, Speculation, draft_specs
-from nautiloid.engine.thinking import ThinkingSpan
+from nautiloid.engine.speculation import Speculation, draft_specs
 from nautiloid.engine.verify import Speculator
 from nautiloid.engine.weights import check_weights, copy_weights
 from nautiloid.model.decoder import Decoder
 from nautiloid.model.quantize import check_format, pack_weights
 from nautiloid.model.weights import dtype_name, load
 
-Tools = Sequence[Mapping[str, Any]]
 # most tokens of a step when nothing is asked for
 PREFILL_TOKENS = 2048
 PREFILL_TOKENS_GPU = 16_384
@@ -49,8 +47,9 @@ class Engine:
         path_or_model: A checkpoint folder, or a model that is used as it is.
         tokenizer: Replaces the folder's; without any, prompts are token ids.
         max_batch: Most requests that run at a time; more wait in line.
-        memory_bytes: Cap on decoding states and what goes with them; None makes room for `max_batch`
-            usual requests on a CPU, and takes nine tenths of what is free on a GPU.
+        memory_bytes: Cap on everything beside the weights; None makes room for `max_batch` usual
+            requests on a CPU, and takes nine tenths of what is free on a GPU. There logits, recorded
+            steps and the activations of a forward come out of it first.
         kv_dtype: Of cached keys and values; None is that of the weights.
         ssm_dtype: Of SSM states; None is what the model names.
         prefill_tokens: Most tokens of a step; longer prompts go in pieces between decodes.
@@ -135,21 +134,21 @@ class Engine:
                 f"the model knows {self.config.vocab_size}; use the tokenizer it was trained with",
             )
         self.tokenizer = tokenizer
-        self.renderer = tokenizer.renderer() if tokenizer else None
         self.device = self.model.device
         self.speculation = speculation
         if speculation is not None:
             speculation.check(self.config)
         if prefill_tokens is None:
             prefill_tokens = PREFILL_TOKENS if self.device.type == "cpu" else PREFILL_TOKENS_GPU
-        if memory_bytes is None and self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            itemsize = self.model.dtype.itemsize
-            memory_bytes = cap_of(
-                free,
-                activation_bytes(
-                    self.config, tokens=prefill_tokens, rows=max_batch, itemsize=itemsize
-                ),
+        reserved = 0
+        if self.device.type == "cuda":
+            if memory_bytes is None:
+                memory_bytes = cap_of(torch.cuda.mem_get_info(self.device)[0])
+            reserved = activation_bytes(
+                self.config,
+                tokens=prefill_tokens,
+                rows=max_batch,
+                itemsize=self.model.dtype.itemsize,
             )
         self.pool = CachePool(
             self.config,
@@ -160,6 +159,7 @@ class Engine:
             dtype=self.model.dtype,
             kv_dtype=state_dtype("kv_dtype", kv_dtype),
             ssm_dtype=state_dtype("ssm_dtype", ssm_dtype),
+            reserved_bytes=reserved,
             has_prefixes=prefix_cache,
             snapshots=snapshots,
             extra=draft_specs(self.config, speculation) if speculation else None,
@@ -181,14 +181,11 @@ class Engine:
         if speculation is not None:
             self.loop.speculator = Speculator(speculation, self.loop)
         self.output = Output(self.config, tokenizer)
-        self.seed = Seed(seed)
-        self.stop_ids = frozenset(self._usual_stop_ids() if stop_ids is None else stop_ids)
-        self.grammars: Grammars | None = None  # made by the first request with a structure
+        self.intake = Intake(self.output, Seed(seed), stop_ids, speculation)
         self.requests: dict[int, Request] = {}
         self.finished: dict[int, Completion] = {}
         # requests of `generate` and `stream`, which `step` does not report
         self.owned: set[int] = set()
-        self.num_submitted = 0
         self.is_paused = False
         self.is_draining = False
         self.is_torn = False
@@ -197,6 +194,11 @@ class Engine:
     def version(self) -> int:
         """Counts the weights; `load_weights` sets it."""
         return self.loop.version
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end every completion."""
+        return self.intake.stop_ids
 
     @property
     def draft_counts(self) -> DraftCounts | None:
@@ -251,8 +253,9 @@ class Engine:
             )
         self._check_ready()
         self._check_open()
+        options = Options(thinking, tools, priority, client, salt)
         made = [
-            self._request(prompt, setting, index, thinking, tools, priority, client, salt)
+            self.intake.request(prompt, setting, index, options, self.max_context_tokens)
             for prompt, setting in zip(prompts, each, strict=True)
             for index in range(setting.n)
         ]
@@ -290,7 +293,8 @@ class Engine:
         """
         self._check_ready()
         self._check_open(1)
-        request = self._single(prompt, params, thinking, tools, priority, client, salt)
+        options = Options(thinking, tools, priority, client, salt)
+        request = self.intake.single(prompt, params, options, self.max_context_tokens)
         if request.text is None and self.tokenizer is not None:
             request.text = self.output.text(())
         return self._deltas(request)
@@ -308,7 +312,8 @@ class Engine:
     ) -> int:
         """Put one request in line and return its id; `step` does the work."""
         self._check_open(1)
-        request = self._single(prompt, params, thinking, tools, priority, client, salt)
+        options = Options(thinking, tools, priority, client, salt)
+        request = self.intake.single(prompt, params, options, self.max_context_tokens)
         self._enter(request)
         return request.id
 
@@ -434,89 +439,6 @@ class Engine:
                 "engine", "its last load_weights failed", "load a whole set of weights"
             )
 
-    def _request(
-        self,
-        prompt: Prompt,
-        params: SamplingParams,
-        index: int,
-        thinking: bool,
-        tools: Tools,
-        priority: int,
-        client: str,
-        salt: str | None,
-    ) -> Request:
-        encoded = encode_prompt(
-            prompt, self.config, self.tokenizer, thinking=thinking, tools=tools, params=params
-        )
-        check_params(params, encoded, self.config, self.tokenizer)
-        room = self.max_context_tokens - len(encoded.ids)
-        if room < 1:
-            raise InputError(
-                "prompt", f"{len(encoded.ids)} tokens", f"use fewer than {self.max_context_tokens}"
-            )
-        grammar = self._grammar(params)
-        is_shaped = (
-            grammar is not None
-            or params.has_penalties
-            or bool(params.logit_bias)
-            or params.min_tokens > 0
-        )
-        stop_ids = self.stop_ids | frozenset(params.stop_token_ids)
-        self.num_submitted += 1
-        root = self.seed.child(self.num_submitted) if params.seed is None else Seed(params.seed)
-        span = None
-        if encoded.thinking and self.renderer is not None and self.renderer.opens_reasoning:
-            span = ThinkingSpan(
-                self.renderer.think_end_ids, params.thinking_budget_tokens, self.output.has_newline
-            )
-        return Request(
-            id=self.num_submitted,
-            prompt_ids=encoded.ids,
-            params=params,
-            seed=root.child(index).value,
-            stop_ids=frozenset() if params.ignore_stop else stop_ids,
-            max_tokens=min(params.max_tokens, room),
-            is_chat=encoded.is_chat,
-            thinking=encoded.thinking,
-            tools=tools,
-            text=self.output.text(params.stop) if params.stop else None,
-            span=span,
-            priority=priority,
-            client=client,
-            salt=salt,
-            grammar=grammar,
-            is_shaped=is_shaped,
-            drafting=None if is_shaped else self._drafting(),
-        )
-
-    def _drafting(self) -> Drafting | None:
-        if self.speculation is None:
-            return None
-        return Drafting(DraftTally(self.speculation.num_tokens))
-
-    def _grammar(self, params: SamplingParams) -> GrammarState | None:
-        if params.structure is None:
-            return None
-        if self.grammars is None:
-            assert self.tokenizer is not None
-            self.grammars = Grammars(self.tokenizer, self.config.vocab_size, self.stop_ids)
-        return self.grammars.state(*params.structure)
-
-    def _single(
-        self,
-        prompt: Prompt,
-        params: SamplingParams | None,
-        thinking: bool,
-        tools: Tools,
-        priority: int,
-        client: str,
-        salt: str | None,
-    ) -> Request:
-        params = params or SamplingParams()
-        if params.n != 1:
-            raise InputError("sampling.n", params.n, "submit and stream take one; use generate")
-        return self._request(prompt, params, 0, thinking, tools, priority, client, salt)
-
     def _enter(self, request: Request, *, owned: bool = False) -> None:
         self.requests[request.id] = request
         self.scheduler.add(request)
@@ -561,12 +483,6 @@ class Engine:
                     sent = len(request.ids)
         finally:
             self.abort(request.id)
-
-    def _usual_stop_ids(self) -> set[int]:
-        ids = set(self.config.eos_ids)
-        if self.tokenizer is not None and self.renderer is not None:
-            ids |= {*self.tokenizer.eos_ids, *self.renderer.stop_ids}
-        return ids
 
 
 def _groups(sequences: Sequence[Sequence[int]], most_tokens: int) -> Iterator[list[Sequence[int]]]:

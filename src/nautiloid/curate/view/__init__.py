@@ -1,0 +1,1 @@
+"""One page beside its extraction: source, text and formulas, in a browser."""

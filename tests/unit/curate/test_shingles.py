@@ -40,7 +40,9 @@ def run(texts: list[str], by: str, size: int, bands: int, rows: int):
     return folded, hashes, values, banded, (a, b)
 
 
-@pytest.mark.parametrize(("by", "size"), [("words", 5), ("words", 1), ("characters", 24), ("characters", 3)])
+@pytest.mark.parametrize(
+    ("by", "size"), [("words", 5), ("words", 1), ("characters", 24), ("characters", 3)]
+)
 def test_equal_to_the_reference(by, size):
     folded, _, values, banded, (a, b) = run(TEXTS, by, size, 4, 3)
     codes, bounds = fast.join(folded)

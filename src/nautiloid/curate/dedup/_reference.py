@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nautiloid.curate.dedup import _shingles as fast
 
+TABLE = fast.classes().tolist()
 MASK = (1 << 64) - 1
 BASE, WORD = int(fast.BASE), int(fast.WORD)
 
@@ -17,7 +18,7 @@ def kind(char: str) -> int:
     """Class of a character: white space, punctuation, letter, a word by itself or nothing."""
     code = ord(char)
     if code < 0x3100:
-        return int(fast.classes()[code])
+        return TABLE[code]
     alone = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
     if any(first <= code <= last for first, last in alone):
         return fast.ALONE

@@ -13,6 +13,18 @@ from nautiloid.core.config import Open
 from nautiloid.core.registry import Registry
 from nautiloid.core.types import Document
 
+DECISIONS = pa.schema(
+    [
+        ("unit", pa.int32()),
+        ("row", pa.int32()),
+        ("reason", pa.string()),
+        ("keeper_unit", pa.int32()),
+        ("keeper_row", pa.int32()),
+        ("similarity", pa.float32()),
+        ("lines", pa.list_(pa.int32())),
+    ]
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dedup(Open):
@@ -27,20 +39,31 @@ class Dedup(Open):
     registry: ClassVar[Registry] = Registry("dedup", "nautiloid.curate.dedup")
 
     def sketch(self, documents: Sequence[Document]) -> pa.Table:
-        """One row a document, in order; a column `quality` (float32) and `id` are always there."""
+        """One row a document, in order; a column `quality` (float32) and `id` are always there.
+
+        The metadata of the schema name the settings; files that hold the table keep them.
+        """
         raise TypeError(f"{type(self).__name__} does not define sketch")
 
     def decide(self, sketches: Sequence[Path], out: Path, *, memory_bytes: int) -> None:
-        """Write to `out` (Parquet) the documents that go, sorted by unit and row.
+        """Write to `out` (Parquet) the documents that go or change, sorted by unit and row.
 
         Args:
             sketches: One Parquet file a unit; the position in the list is the unit's index.
-            out: Columns `unit` int32, `row` int32, `reason` string (`exact_document`,
-                `near_duplicate`, `near_duplicate_transitive`), `keeper_unit` int32, `keeper_row`
-                int32 (-1 for a document of the reference corpus), `similarity` float32 or null.
+            out: Columns `unit` int32, `row` int32, `reason` string (`exact_document`, `exact_url`,
+                `near_duplicate`, `near_duplicate_transitive`, `repeated_line`), `keeper_unit` int32,
+                `keeper_row` int32 (-1 for a document of the reference corpus), `similarity` float32
+                or null, `lines` list of int32 or null. Where `lines` is not null the document stays
+                and loses these lines of `text.split("\\n")` (ascending, from 0); its keeper is null.
             memory_bytes: Bound of the working memory; what exceeds it goes through files beside `out`.
         """
         raise TypeError(f"{type(self).__name__} does not define decide")
+
+
+def quality(document: Document) -> float:
+    """What decides which duplicate stays: `score` of the document's meta, 0 without one."""
+    score = document.meta.get("score")
+    return float(score) if isinstance(score, int | float) else 0.0
 
 
 dedup = Dedup.registry

@@ -1,0 +1,192 @@
+"""One start tag as the walker sees it: its name and what its attributes say about its content."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+from nautiloid.curate.extract import _words as words
+from nautiloid.curate.math.formula import OPEN
+
+# Quotes around every value and `<`, `>`, `"` escaped inside: the serialiser's own form.
+_ATTRIBUTE = re.compile(r'([^\s="]+)="([^"]*)"')
+_HIDDEN_STYLE = re.compile(r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)")
+_PRE_STYLE = re.compile(r"(?i)(?:^|;)\s*white-space\s*:\s*pre(?!-line)")
+
+
+class Role(IntEnum):
+    """What a part of the page is for."""
+
+    PLAIN = 0
+    HIDDEN = 1
+    CHROME = 2
+    GUTTER = 3
+    WEAK = 4
+    # Content, the surest first; WEAK < MAIN holds for all of them.
+    MAIN = 5
+    MAIN_2 = 6
+    MAIN_3 = 7
+    MAIN_4 = 8
+    MAIN_5 = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A start tag.
+
+    Args:
+        name: Lower case.
+        role: From classes, id, role and style, before the page as a whole is known.
+        classes: Its `class` attribute, lower case.
+        attributes: All of them, entities undone.
+    """
+
+    name: str
+    role: Role
+    classes: str
+    attributes: dict[str, str]
+
+    @property
+    def is_preformatted(self) -> bool:
+        """Whether white space counts by style, outside `pre`."""
+        return bool(_PRE_STYLE.search(self.attributes.get("style", "")))
+
+
+def unescape(text: str) -> str:
+    """Text of the serialiser without its five entities."""
+    if "&" not in text:
+        return text
+    text = text.replace("&nbsp;", "\xa0").replace("&lt;", "<").replace("&gt;", ">")
+    return text.replace("&quot;", '"').replace("&amp;", "&")
+
+
+@lru_cache(maxsize=1 << 15)
+def parse(tag: str) -> Element:
+    """A start tag without its angle brackets: pages of one site repeat theirs."""
+    name, _, rest = tag.partition(" ")
+    if not rest:
+        return Element(name, _role(name, "", "", {}), "", {})
+    attributes = {key: unescape(value) for key, value in _ATTRIBUTE.findall(rest)}
+    if "hidden" not in attributes and rest.endswith("hidden"):
+        attributes["hidden"] = ""
+    classes = attributes.get("class", "").lower()
+    return Element(
+        name, _role(name, classes, attributes.get("id", ""), attributes), classes, attributes
+    )
+
+
+def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role:
+    if name in ("html", "body"):
+        return Role.PLAIN
+    if "hidden" in attributes and attributes["hidden"] != "until-found":
+        return Role.HIDDEN
+    if attributes.get("aria-hidden") == "true" and name not in ("main", "article"):
+        return Role.HIDDEN
+    style = attributes.get("style")
+    if style and _HIDDEN_STYLE.search(style):
+        return Role.HIDDEN
+    role = attributes.get("role", "").strip().lower()
+    if name == "nav" or role in words.CHROME_ROLES:
+        return Role.CHROME
+    if name == "main" or role == "main":
+        return Role.MAIN
+    if attributes.get("itemprop", "").lower() in ("articlebody", "mainentity", "mainentityofpage"):
+        return Role.MAIN
+    found = by_words(classes, id_)
+    if found is Role.PLAIN:
+        if name == "article" or role == "article":
+            return Role.MAIN_3
+        if name in ("aside", "footer", "header", "menu"):
+            return Role.WEAK
+    return found
+
+
+@lru_cache(maxsize=1 << 13)
+def by_words(classes: str, id_: str = "") -> Role:
+    """Role that classes and an id name."""
+    tokens = classes.split()
+    if id_:
+        tokens.append(id_.strip().lower())
+    if not tokens:
+        return Role.PLAIN
+    weak = False
+    for token in tokens:
+        if token in words.CHROME:
+            return Role.CHROME
+        if token in words.GUTTERS:
+            return Role.GUTTER
+        parts = words.PARTS.split(token)
+        if len(parts) > 1 and not words.CHROME_PARTS.isdisjoint(parts):
+            if words.FRAME_PARTS.isdisjoint(parts):
+                return Role.CHROME
+            weak = True
+        elif token in words.WEAK or not words.WEAK.isdisjoint(parts):
+            weak = True
+    for rank, names in enumerate(words.MAIN):
+        if not names.isdisjoint(tokens):
+            return Role(Role.MAIN_2 + rank)
+    return Role.WEAK if weak else Role.PLAIN
+
+
+def language(classes: str, attributes: dict[str, str]) -> str:
+    """Programming language that a class or `data-lang` names; "" when none does."""
+    named = (
+        attributes.get("data-lang")
+        or attributes.get("data-language")
+        or attributes.get("lang-name")
+    )
+    if not named:
+        match = words.LANGUAGE.search(classes)
+        named = match.group(1) if match else ""
+        if not named:
+            known = _LANGUAGE_CLASSES.intersection(classes.split())
+            named = min(known) if known else ""
+    named = named.strip().lower()
+    named = words.LANGUAGES.get(named, named)
+    return named if len(named) < 24 and OPEN not in named and " " not in named else ""
+
+
+# Classes that are the name of the language itself, beside `sourceCode`, `hljs`, `rust`.
+_LANGUAGE_CLASSES = frozenset(
+    [
+        "python",
+        "rust",
+        "haskell",
+        "javascript",
+        "typescript",
+        "java",
+        "cpp",
+        "csharp",
+        "c",
+        "fortran",
+        "julia",
+        "matlab",
+        "octave",
+        "ruby",
+        "perl",
+        "php",
+        "scala",
+        "kotlin",
+        "swift",
+        "golang",
+        "lua",
+        "sql",
+        "bash",
+        "yaml",
+        "json",
+        "xml",
+        "html",
+        "css",
+        "latex",
+        "tex",
+        "ocaml",
+        "scheme",
+        "lisp",
+        "mathematica",
+        "sage",
+        "maxima",
+        "gap",
+    ]
+)

@@ -1,0 +1,98 @@
+"""From the source of a page to its text: the steps of the `dom` extractor in order."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from selectolax.lexbor import LexborHTMLParser
+
+from nautiloid.curate.extract import _markdown as markdown
+from nautiloid.curate.extract import _prune as prune
+from nautiloid.curate.extract import _source as source
+from nautiloid.curate.extract._element import parse
+from nautiloid.curate.extract._walk import Walker
+from nautiloid.curate.math.formula import Formula
+from nautiloid.curate.math.recover import Recovery
+
+_TAG = re.compile("<([^>]*)>")
+_COMMENT = re.compile("<!--.*?-->", re.DOTALL)
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+# Their content must not be seen as tags; formulas inside have been taken out before.
+_STRIPPED = [
+    "script",
+    "style",
+    "noscript",
+    "template",
+    "svg",
+    "iframe",
+    "noembed",
+    "noframes",
+    "textarea",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What a page says.
+
+    Args:
+        text: Markdown with `$...$` and `$$...$$`.
+        title: Of the head of the page.
+        language: As the page declares it, such as `en` or `pt-BR`.
+        formulas: Those of the text, in its order.
+    """
+
+    text: str
+    title: str | None
+    language: str | None
+    formulas: tuple[Formula, ...]
+
+
+def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) -> Extraction:
+    """Text of a page.
+
+    Args:
+        html: Decoded source, however broken.
+        url: Where it came from.
+        keeps_all: Leave navigation, headers and footers in.
+    """
+    html, recovery = Recovery.prepare(source.mended(html))
+    tree = LexborHTMLParser(html)
+    recovery.replace(tree)
+    root = tree.root
+    if root is None:
+        return Extraction("", None, None, ())
+    title_node = tree.css_first("title")
+    title = " ".join(title_node.text().split()) if title_node is not None else ""
+    root.strip_tags(_STRIPPED)
+    serialised = root.html or ""
+    if "<!--" in serialised:
+        serialised = _COMMENT.sub("", serialised)
+    parts = _TAG.split(serialised)
+    texts, tags = parts[0::2], parts[1::2]
+    walker = Walker(texts, tags, recovery, keeps_all)
+    walker.walk()
+    blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans)
+    text = markdown.join(blocks)
+    formulas = tuple(recovery.kept(text))
+    text = recovery.render(text)
+    return Extraction(text, recovery.render(title, True) or None, _language(tags), formulas)
+
+
+def _language(tags: list[str]) -> str | None:
+    """Of the `html` element, else of a meta element."""
+    for tag in tags[:200]:
+        name = tag.partition(" ")[0]
+        found = ""
+        if name == "html":
+            attributes = parse(tag).attributes
+            found = attributes.get("lang") or attributes.get("xml:lang") or ""
+        elif name == "meta" and "content-language" in tag.lower():
+            found = parse(tag).attributes.get("content", "")
+        elif name == "body":
+            return None
+        match = _LANGUAGE.fullmatch(found.strip())
+        if match:
+            return match.group(0).replace("_", "-")
+    return None

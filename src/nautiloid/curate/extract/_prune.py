@@ -1,0 +1,214 @@
+"""Which blocks of a page are its content: structure first, density of links second."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import accumulate
+
+from nautiloid.curate.extract._block import Block, Kind, Span
+from nautiloid.curate.extract._element import Role
+from nautiloid.curate.extract._words import PHRASES, STEPS
+from nautiloid.curate.math.formula import OPEN
+
+# A main element with less than this share of the text is a decoy; vaguer names need more.
+MAIN_SHARES = {
+    Role.MAIN: 0.25,
+    Role.MAIN_2: 0.3,
+    Role.MAIN_3: 0.5,
+    Role.MAIN_4: 0.5,
+    Role.MAIN_5: 0.6,
+}
+LINKED = 0.5
+# Where nothing marks the content, lists with this share of link text are navigation.
+LIST_LINKED = 0.7
+# A page of links is a page about links: a table of contents, a bibliography.
+INDEX_LINKED = 0.6
+SHORT = 200
+
+_DENSE = frozenset(
+    [
+        "div",
+        "ul",
+        "ol",
+        "dl",
+        "section",
+        "table",
+        "td",
+        "th",
+        "center",
+        "aside",
+        "form",
+        "nav",
+        "menu",
+        "header",
+        "footer",
+        "address",
+        "dd",
+    ]
+)
+_SENTENCE = re.compile(r"[.!?:;\u3002][\"')\]\u201d]?$")
+
+
+def content(blocks: Sequence[Block], spans: Sequence[Span]) -> list[Block]:
+    """Blocks that stay, in order."""
+    if not blocks:
+        return []
+    page = _Page(blocks, spans)
+    page.drop_weak()
+    start, stop, is_sure = page.main()
+    page.narrow(start, stop)
+    if not is_sure:
+        page.drop_linked()
+    page.drop_phrases(is_sure)
+    page.drop_orphans()
+    kept = [block for block, dead in zip(blocks, page.dead, strict=True) if not dead]
+    # Pruning that leaves next to nothing of a page has misjudged it.
+    if sum(block.chars for block in kept) < 0.05 * page.sizes[-1] or not kept:
+        return list(blocks)
+    return kept
+
+
+class _Page:
+    """Sums over the blocks of one page, and which of them are dead."""
+
+    def __init__(self, blocks: Sequence[Block], spans: Sequence[Span]):
+        self.blocks, self.spans = blocks, spans
+        self.dead = bytearray(len(blocks))
+        self.sizes = [0, *accumulate(block.chars for block in blocks)]
+        self.links = [0, *accumulate(block.link_chars for block in blocks)]
+        self.guarded = [
+            0,
+            *accumulate(
+                block.kind in (Kind.CODE, Kind.TABLE) or OPEN in block.text for block in blocks
+            ),
+        ]
+
+    def size(self, start: int, stop: int) -> int:
+        return self.sizes[stop] - self.sizes[start]
+
+    def linked(self, start: int, stop: int) -> float:
+        return (self.links[stop] - self.links[start]) / max(1, self.size(start, stop))
+
+    def is_guarded(self, start: int, stop: int) -> bool:
+        """Whether a formula, table or listing is inside."""
+        return self.guarded[stop] > self.guarded[start]
+
+    def kill(self, start: int, stop: int) -> None:
+        self.dead[start:stop] = b"\1" * (stop - start)
+
+    def drop_weak(self) -> None:
+        """Suspicious elements go when they are full of links, or short and without a sentence."""
+        for span in self.spans:
+            if span.role is not Role.WEAK or self.is_guarded(span.start, span.stop):
+                continue
+            size = self.size(span.start, span.stop)
+            if size > 0.4 * self.sizes[-1]:
+                continue
+            inside = self.blocks[span.start : span.stop]
+            is_short = size < SHORT and not any(_SENTENCE.search(block.text) for block in inside)
+            if is_short or self.linked(span.start, span.stop) > LINKED:
+                for index in range(span.start, span.stop):
+                    # A header holds the title.
+                    if self.blocks[index].kind != Kind.HEADING + 1:
+                        self.dead[index] = 1
+
+    def main(self) -> tuple[int, int, bool]:
+        """Bounds of the content, and whether an element says so."""
+        alive = self.sizes[-1] - sum(
+            block.chars for block, dead in zip(self.blocks, self.dead, strict=True) if dead
+        )
+        for role, share in MAIN_SHARES.items():
+            found = _outermost([span for span in self.spans if span.role is role])
+            if not found:
+                continue
+            largest = max(found, key=lambda span: self.size(span.start, span.stop))
+            size = self.size(largest.start, largest.stop)
+            if (
+                size < SHORT
+                and not self.is_guarded(largest.start, largest.stop)
+                and alive > 2 * size
+            ):
+                continue
+            if size >= max(share, 0.6 if len(found) > 1 else 0) * alive:
+                return largest.start, largest.stop, True
+            start, stop = found[0].start, found[-1].stop
+            if len(found) > 1 and sum(self.size(s.start, s.stop) for s in found) >= share * alive:
+                return start, stop, True
+        return 0, len(self.blocks), False
+
+    def narrow(self, start: int, stop: int) -> None:
+        """Drop what is outside the bounds, but for the title of the page."""
+        title = None
+        if not any(
+            Kind.HEADING < block.kind <= Kind.HEADING + 2
+            for block in self.blocks[start : start + 4]
+        ):
+            for index in range(start - 1, -1, -1):
+                if self.blocks[index].kind == Kind.HEADING + 1 and not self.dead[index]:
+                    title = index
+                    break
+        self.kill(0, start)
+        self.kill(stop, len(self.blocks))
+        if title is not None:
+            self.dead[title] = 0
+
+    def drop_linked(self) -> None:
+        """Elements that are lists of links, on pages that are not."""
+        total = max(1, self.sizes[-1])
+        if self.links[-1] / total > INDEX_LINKED:
+            return
+        for span in self.spans:
+            if span.name not in _DENSE or self.is_guarded(span.start, span.stop):
+                continue
+            size = self.size(span.start, span.stop)
+            if not size or size > 0.4 * total or self.linked(span.start, span.stop) <= LIST_LINKED:
+                continue
+            inside = self.blocks[span.start : span.stop]
+            if size / len(inside) < 80 and not any(
+                Kind.HEADING < b.kind < Kind.HEADING + 2 for b in inside
+            ):
+                self.kill(span.start, span.stop)
+
+    def drop_phrases(self, is_sure: bool) -> None:
+        """Lines that say how to move on, share or log in."""
+        for index, block in enumerate(self.blocks):
+            if self.dead[index] or block.chars >= SHORT or block.kind not in (Kind.TEXT, Kind.TERM):
+                continue
+            text = block.text
+            if block.is_item and is_sure:
+                continue
+            if PHRASES.fullmatch(text) and OPEN not in text:
+                self.dead[index] = 1
+            elif block.link_chars > 0.4 * block.chars and OPEN not in text:
+                steps = len(STEPS.findall(text))
+                if steps > 1 or (
+                    steps and block.link_chars > 0.7 * block.chars and block.chars < 60
+                ):
+                    self.dead[index] = 1
+
+    def drop_orphans(self) -> None:
+        """Headings whose whole content was dropped."""
+        level = 0
+        was_dead = False
+        for index in range(len(self.blocks) - 1, -1, -1):
+            if self.dead[index]:
+                was_dead = True
+                continue
+            kind = self.blocks[index].kind
+            if kind > Kind.HEADING + 1 and was_dead and level >= 0:
+                own = kind - Kind.HEADING
+                if level == 0 or (0 < level <= own):
+                    self.dead[index] = 1
+                    continue
+            level = kind - Kind.HEADING if kind > Kind.HEADING else -1
+            was_dead = False
+
+
+def _outermost(spans: Sequence[Span]) -> list[Span]:
+    """Those inside no other, in the order of the page."""
+    found: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, -span.stop)):
+        if not found or span.stop > found[-1].stop:
+            found.append(span)
+    return found

@@ -1,0 +1,148 @@
+"""Source of a page before it is parsed: characters and depths that a parser suffers from."""
+
+from __future__ import annotations
+
+import re
+
+# Browsers stop nesting at 512; the parser's work grows with the square of the depth.
+MAX_DEPTH = 512
+# No page of fewer tags can be deep enough to hurt.
+_MANY_TAGS = 4_000
+
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)")
+# The walker's own mark, written as itself or as a reference.
+_BREAK_REFERENCE = re.compile(r"&#(?:[xX]0*1|0*1)(?![0-9A-Fa-f]);?")
+_RAW = re.compile(r"(?is)<(xmp|plaintext)\b[^>]*>")
+# Elements whose end the parser does not imply: only these pile up.
+_NESTING = frozenset(
+    [
+        "div",
+        "span",
+        "b",
+        "i",
+        "u",
+        "s",
+        "em",
+        "strong",
+        "font",
+        "a",
+        "big",
+        "small",
+        "tt",
+        "code",
+        "center",
+        "blockquote",
+        "ul",
+        "ol",
+        "dl",
+        "dir",
+        "menu",
+        "table",
+        "form",
+        "section",
+        "article",
+        "main",
+        "aside",
+        "header",
+        "footer",
+        "nav",
+        "fieldset",
+        "details",
+        "figure",
+        "sup",
+        "sub",
+        "ins",
+        "del",
+        "q",
+        "abbr",
+        "cite",
+        "object",
+        "applet",
+        "marquee",
+        "math",
+        "svg",
+        "g",
+        "mrow",
+        "mstyle",
+        "mi",
+        "mo",
+        "mn",
+        "msup",
+        "msub",
+        "mfrac",
+        "pre",
+        "label",
+        "bdo",
+        "bdi",
+        "kbd",
+        "samp",
+        "var",
+    ]
+)
+
+
+def mended(html: str) -> str:
+    """Source without the walker's mark, without raw text elements, and of bounded depth."""
+    if "\x01" in html:
+        html = html.replace("\x01", "")
+    if "&#" in html:
+        html = _BREAK_REFERENCE.sub("", html)
+    if "<xmp" in html or "<XMP" in html or "<plaintext" in html or "<PLAINTEXT" in html:
+        html = _without_raw(html)
+    if html.count("<") > _MANY_TAGS:
+        html = _flattened(html)
+    return html
+
+
+def _without_raw(html: str) -> str:
+    """`xmp` and `plaintext` as `pre`: what is in them is text, tags included."""
+    parts: list[str] = []
+    done = 0
+    while match := _RAW.search(html, done):
+        parts.append(html[done : match.start()])
+        name = match.group(1).lower()
+        stop = html.lower().find(f"</{name}", match.end()) if name == "xmp" else -1
+        raw = html[match.end() : stop if stop >= 0 else len(html)]
+        raw = raw.replace("&", "&amp;").replace("<", "&lt;")
+        parts.append(f"<pre>{raw}</pre>")
+        if stop < 0:
+            return "".join(parts)
+        done = html.find(">", stop) + 1 or len(html)
+    parts.append(html[done:])
+    return "".join(parts)
+
+
+def _flattened(html: str) -> str:
+    """Source in which no element lies deeper than `MAX_DEPTH`: tags beyond it are left out."""
+    depth = deepest = 0
+    for slash, name in _TAG.findall(html):
+        if name.lower() in _NESTING:
+            depth += -1 if slash else 1
+            if depth > deepest:
+                deepest = depth
+            elif depth < 0:
+                depth = 0
+    if deepest <= MAX_DEPTH:
+        return html
+    parts: list[str] = []
+    done = depth = beyond = 0
+    for match in _TAG.finditer(html):
+        if match.group(2).lower() not in _NESTING:
+            continue
+        if match.group(1):
+            drop = beyond > 0
+            if drop:
+                beyond -= 1
+            elif depth:
+                depth -= 1
+        else:
+            drop = depth >= MAX_DEPTH
+            if drop:
+                beyond += 1
+            else:
+                depth += 1
+        if drop:
+            parts.append(html[done : match.start()])
+            done = html.find(">", match.end()) + 1 or len(html)
+    parts.append(html[done:])
+    return "".join(parts)

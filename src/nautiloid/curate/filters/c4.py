@@ -40,7 +40,7 @@ class C4(Stage):
 
     Args:
         needs_end_mark: Remove lines without punctuation at their end (FineWeb leaves this off). A
-            line that ends with a formula, or that a formula or code continues, has one.
+            line that ends with a formula, or goes on below in a formula or in small letters, has one.
         min_line_words: Remove lines with fewer words; 0 keeps them.
         max_word_chars: Remove lines with a longer word, in characters; 0 keeps them.
         drops_javascript: Remove lines that say `javascript`.
@@ -88,12 +88,13 @@ class C4(Stage):
                     kept.append("")
                 continue
             is_prose = not _STRUCTURE.match(line) and not LONE_SENTINEL.fullmatch(line)
-            if is_prose and not self._keeps(line.strip(), _is_continued(lines, index)):
+            is_continued = _is_continued(lines, index)
+            if is_prose and not self._keeps(line.strip(), is_continued):
                 continue
             if self.drops_citations and "[" in line:
                 line = _CITATION.sub("", line).rstrip()
             kept.append(line)
-            sentences += max(len(_SENTENCE.findall(line)), int(is_prose))
+            sentences += max(len(_SENTENCE.findall(line)), int(is_prose and not is_continued))
         if sentences < self.min_sentences:
             verdict = below("few_sentences", "sentences", sentences, self.min_sentences)
             return Dropped(verdict.reason, verdict.detail, document)
@@ -120,8 +121,10 @@ class C4(Stage):
 
 
 def _is_continued(lines: Sequence[str], index: int) -> bool:
-    """Whether the next line with text is a formula or code of its own."""
-    for line in lines[index + 1 : index + 3]:
+    """Whether the sentence goes on below: in a formula, in code, or behind a line break."""
+    for distance, line in enumerate(lines[index + 1 : index + 3]):
         if line.strip():
-            return LONE_SENTINEL.fullmatch(line) is not None
+            starts = line.lstrip()[0]
+            is_same_paragraph = distance == 0 and (starts.islower() or starts == "\ufdd0")
+            return is_same_paragraph or LONE_SENTINEL.fullmatch(line) is not None
     return False

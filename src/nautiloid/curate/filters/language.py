@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from nautiloid.core.errors import InputError, missing_extra
@@ -66,7 +65,7 @@ class Language(Stage):
 
     def open(self) -> AbstractContextManager[Any]:
         """Load the classifier (about a second)."""
-        return _load()
+        return nullcontext(_load())
 
     def apply(self, document: Document, tools: Any) -> Document | Dropped:
         """The document with its language noted, or why it goes."""
@@ -86,13 +85,13 @@ class Language(Stage):
         return replace(document, meta=meta)
 
 
-@contextlib.contextmanager
-def _load() -> Iterator[Any]:
+@lru_cache(maxsize=1)  # 20 MB that never change: stages of one process share them
+def _load() -> Any:
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ModuleNotFoundError:
         raise missing_extra("py3langid", "curate") from None
-    yield LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def _sample(text: str, chars: int) -> str:

@@ -79,8 +79,8 @@ class RecipeVerb:
         made = None if options.preset else self.load(subject)
         loaded = made or load_recipe(subject, options.preset)
         kind = getattr(type(loaded), "__kind__", None)
-        if self.kind is not None and kind != self.kind:
-            verb = str(kind).removesuffix(".recipe").rpartition(".")[2]
+        if self.kind is not None and kind != self.kind and loaded.verb != self.name:
+            verb = loaded.verb or str(kind).removesuffix(".recipe").rpartition(".")[2]
             remedy = f"run it with: nautiloid {verb} {subject}"
             raise InputError(subject, f"a recipe of kind {kind}", remedy)
         if options.profile is not None:

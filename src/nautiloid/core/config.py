@@ -37,9 +37,16 @@ class Recipe(Open):
     Args:
         name: Name of the run; its folder is `runs/<name>` unless `--out` says otherwise.
         seed: The one number all randomness of the run derives from.
+
+    Attributes:
+        verb: The verb that runs recipes of this type; None where `kind` names it.
+        free_fields: Fields that the result does not depend on; they may differ when a run is taken up
+            again.
     """
 
     registry: ClassVar[Registry] = Registry("recipe", "nautiloid")
+    verb: ClassVar[str | None] = None
+    free_fields: ClassVar[tuple[str, ...]] = ()
 
     name: str
     seed: int = 0

@@ -46,7 +46,7 @@ class Arena:
 
     def sweep(
         self, rows: Iterable[NDArray[np.uint64]], width: int, memory_bytes: int
-    ) -> Iterator[tuple[NDArray[np.uint64], Any]]:
+    ) -> Iterator[tuple[NDArray[np.uint64], tuple[Any, ...]]]:
         """Rows whose first two columns are documents, with the sets of both in memory.
 
         Two blocks of sets are held at a time; every block meets every other one once, so reading
@@ -104,10 +104,9 @@ def _common(left: Any, i: int, i_end: int, right: Any, j: int, j_end: int) -> in
 
 
 @njit(cache=True, nogil=True)
-def compare(
-    rows: Any, bounds: Any, left: Any, left_start: int, right: Any, right_start: int, out: Any
-) -> None:
+def compare(rows: Any, sets: Any, out: Any) -> None:
     """Jaccard index [n] of the sets of each row."""
+    bounds, left, left_start, right, right_start = sets
     for n in range(len(rows)):
         i, j = np.int64(rows[n, 0]), np.int64(rows[n, 1])
         common = _common(
@@ -119,20 +118,18 @@ def compare(
 
 
 @njit(cache=True, nogil=True)
-def join_similar(
-    rows: Any, bounds: Any, left: Any, left_start: int, right: Any, right_start: int,
-    documents: Any, parent: Any, threshold: float,
-) -> int:  # fmt: skip
+def join_similar(rows: Any, sets: Any, documents: Any, parent: Any, threshold: float) -> int:
     """Unite the documents of every row whose Jaccard index reaches the threshold.
 
     Rows that are connected already are passed over, which does not change the components, and those
     whose sizes alone forbid it. Returns how many were compared.
     """
+    bounds, left, left_start, right, right_start = sets
     compared = 0
     for n in range(len(rows)):
         i, j = np.int64(rows[n, 0]), np.int64(rows[n, 1])
         size, other = bounds[i + 1] - bounds[i], bounds[j + 1] - bounds[j]
-        if min(size, other) < threshold * max(size, other):
+        if min(size, other) < threshold * max(size, other) - 1e-9:
             continue
         if find(parent, documents[i]) == find(parent, documents[j]):
             continue

@@ -34,13 +34,31 @@ def band(index: int) -> str:
     return f"band_{index:02d}"
 
 
-def copies(corpus: Corpus, first: NDArray[Any], folder: Path, memory_bytes: int) -> None:
-    """Set `first` [N] of each document to the first one of equal text hashes."""
+def copies(
+    corpus: Corpus,
+    first: NDArray[Any],
+    folder: Path,
+    memory_bytes: int,
+    columns: tuple[str, str] = ("hash_0", "hash_1"),
+    among: NDArray[np.bool_] | None = None,
+) -> None:
+    """Set `first` [N] of each document to the first one of the same two hashes.
+
+    Args:
+        corpus: Sketches with these columns.
+        first: Numbers of the documents themselves at the start.
+        folder: For files.
+        memory_bytes: For one partition of the hashes.
+        columns: The two halves of a 128-bit hash; where both are 0 there is nothing to compare.
+        among: Documents [N] that take part; all when None.
+    """
     parts = parts_for(corpus.count, 24, memory_bytes)
     spool = Spool(folder, 3, parts)
-    for numbers, batch in corpus.batches(["hash_0", "hash_1"]):
+    for numbers, batch in corpus.batches(columns, among):
         rows = np.empty((len(numbers), 3), np.uint64)
-        rows[:, 0], rows[:, 1], rows[:, 2] = *map(np.asarray, batch.columns), numbers
+        rows[:, 0], rows[:, 1] = (np.asarray(batch.column(c)) for c in columns)
+        rows[:, 2] = numbers
+        rows = rows[(rows[:, :2] != 0).any(1)]
         spool.append(rows, rows[:, 0] % np.uint64(parts))
     for part in range(parts):
         rows = spool.read(part)

@@ -164,7 +164,7 @@ class MinHash(Dedup):
         for pairs, sets in arena.sweep(rows, 2, memory):
             packed = np.unique(pairs[:, 0] << np.uint64(32) | pairs[:, 1])
             pairs = np.stack([packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)], 1)
-            join_similar(pairs, *sets, arena.documents, parent, self.threshold)
+            join_similar(pairs, sets, arena.documents, parent, self.threshold)
         return arena
 
     def _sets(
@@ -217,7 +217,7 @@ class MinHash(Dedup):
         similarity = np.ones(len(removed), np.float32)
         for found, sets in arena.sweep(rows(), 3, memory):
             values = np.empty(len(found))
-            compare(found, *sets, values)
+            compare(found, sets, values)
             similarity[found[:, 2].astype(np.int64)] = values
         return similarity
 

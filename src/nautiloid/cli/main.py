@@ -14,6 +14,7 @@ from nautiloid.core.errors import InputError
 VERBS: Mapping[str, str] = MappingProxyType(
     {
         "quickstart": "from the text of this machine to a model that chats, in minutes on a CPU",
+        "curate": "web pages to clean training text with formulas kept",
         "pretrain": "train a model on text",
         "sft": "train a model on conversations",
         "distill": "train a small model on the distributions of a large one",

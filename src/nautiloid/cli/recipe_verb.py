@@ -44,6 +44,7 @@ class RecipeVerb:
         text: What it does, with examples.
         default: Subject when none is given.
         load: Makes a recipe of a subject that is not one, such as a checkpoint folder.
+        own_options: Takes the options of this verb alone out of the flags and puts them into the recipe.
     """
 
     name: str
@@ -51,6 +52,10 @@ class RecipeVerb:
     text: str
     default: str | None = None
     load: Callable[[str], Recipe | None] = lambda subject: None
+    own_options: Callable[[Recipe, Sequence[str]], tuple[Recipe, list[str]]] = lambda recipe, rest: (
+        recipe,
+        list(rest),
+    )
 
     def main(self, argv: Sequence[str], *, verbose: bool) -> int:
         """Run the verb."""
@@ -85,6 +90,7 @@ class RecipeVerb:
             raise InputError(subject, f"a recipe of kind {kind}", remedy)
         if options.profile is not None:
             rest = [*rest, "--trainer.profile-steps", str(options.profile)]
+        loaded, rest = self.own_options(loaded, rest)
         prog = f"nautiloid {self.name} {subject}"
         text = f"{self.text.strip()}\n\n{OPTIONS}"
         recipe = flags.override(loaded, rest, prog=prog, description=text)

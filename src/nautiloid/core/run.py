@@ -82,10 +82,13 @@ class Run:
         config = {"schema": SCHEMA, "recipe": to_json(recipe)}
         recorded_at = folder / "config.json"
         resumed = recorded_at.exists()
+        recorded = None
         if resumed:
             recorded = read_json(recorded_at)
-            if recorded != config:
-                field = _first_difference(recorded, config)
+            field = _first_difference(
+                _decisive(recorded, recipe.free_fields), _decisive(config, recipe.free_fields)
+            )
+            if field is not None:
                 raise InputError(
                     str(folder),
                     f"holds a run with another {field}",
@@ -96,6 +99,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         if not resumed:
             write_json(folder / "env.json", environment())
+        if not resumed or recorded != config:
             write_json(recorded_at, config)
         return cls(folder, recipe, resumed=resumed)
 
@@ -210,7 +214,18 @@ def _commit() -> str | None:
     return None
 
 
-def _first_difference(old: Any, new: Any, path: str = "") -> str:
+def _decisive(config: Any, free: tuple[str, ...]) -> Any:
+    """The record without the fields that the result does not depend on."""
+    if not isinstance(config, dict) or "recipe" not in config:
+        return cast(Any, config)
+    known = cast(dict[str, dict[str, Any]], config)
+    return {**known, "recipe": {k: v for k, v in known["recipe"].items() if k not in free}}
+
+
+def _first_difference(old: Any, new: Any, path: str = "") -> str | None:
+    """Dotted name of the first field that differs; None where all are equal."""
+    if old == new:
+        return None
     if isinstance(old, dict) and isinstance(new, dict):
         before, after = cast(dict[str, Any], old), cast(dict[str, Any], new)
         for key in {**before, **after}:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
-from typing import Literal
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
 
+from nautiloid.core.config import from_json, to_json
 from nautiloid.core.errors import InputError
+from nautiloid.core.files import read_json, write_json
 from nautiloid.data.source import Source
 
 
@@ -156,3 +160,49 @@ def phase_ends(mixture: Mixture, total_tokens: int | None) -> list[float]:
             )
         ends.append(end)
     return [*ends, math.inf]
+
+
+MIXTURE_SCHEMA = 1
+
+
+def write_mixture_file(path: str | os.PathLike[str], mixture: Mixture) -> None:
+    """Write a mixture as a file; relative paths of its sources count from the file's folder."""
+    write_json(path, {"schema": MIXTURE_SCHEMA, "mixture": to_json(mixture)})
+
+
+def read_mixture_file(path: str | os.PathLike[str]) -> Mixture:
+    """The mixture of a file, with the relative paths of its sources made absolute.
+
+    Args:
+        path: The file, or a folder with `mixture.json` in it, such as a finished curation run.
+
+    Raises:
+        InputError: No such file, or not a mixture.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "mixture.json"
+    data = read_json(file)
+    if not isinstance(data, dict) or "mixture" not in data:
+        raise InputError(str(file), None, "not a mixture file (no field mixture)")
+    record = cast(dict[str, Any], data)
+    if record.get("schema") != MIXTURE_SCHEMA:
+        remedy = f"this version reads schema {MIXTURE_SCHEMA}"
+        raise InputError(f"{file}: schema", record.get("schema"), remedy)
+    mixture = from_json(Mixture, record["mixture"], "mixture")
+    folder = file.absolute().parent
+    phases = tuple(
+        replace(
+            phase, parts=tuple(replace(p, source=_placed(p.source, folder)) for p in phase.parts)
+        )
+        for phase in mixture.phases
+    )
+    return replace(mixture, phases=phases)
+
+
+def _placed(source: Source, folder: Path) -> Source:
+    paths: tuple[str, ...] | None = getattr(source, "paths", None)
+    if not paths:
+        return source
+    placed = tuple(os.path.normpath(folder / Path(path).expanduser()) for path in paths)
+    return replace(cast(Any, source), paths=placed)

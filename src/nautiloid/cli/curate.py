@@ -1,0 +1,72 @@
+"""`nautiloid curate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nautiloid.cli.recipe_verb import RecipeVerb
+from nautiloid.core.config import Recipe
+from nautiloid.core.errors import InputError
+
+TEXT = """
+Web pages to training shards: read, extract with formulas as TeX, filter, deduplicate, write. Pages are
+WARC files, folders of HTML, JSON lines, Parquet or notebooks. The run folder holds shards/ with a data
+card, manifest.json, mixture.json for pretraining, and report.html; the same command resumes it.
+
+`nautiloid curate view FILE-or-URL` shows one page beside its extraction in the browser.
+
+input and workers:
+  --input PATH ...  files, folders or globs to read
+  --executor NAME   where the work is done: local or ray; does not change the result
+  --processes N     worker processes of the local executor; the cores when not given
+
+examples:
+  nautiloid curate curate/cc_math --input pages/
+  nautiloid curate curate/cc_math --input "crawl/*.warc.gz" --processes 8 --out runs/math
+  nautiloid curate curate/cc_math --input pages/ --dry-run
+  nautiloid curate curate/cc_math --input pages/ --executor ray --executor.address auto
+  nautiloid curate view page.html
+  nautiloid pretrain pretrain/debug --data runs/math
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurateOptions:
+    """Options of this verb beside those of all recipes; the text above explains them."""
+
+    input: tuple[str, ...] = ()
+    executor: str | None = None
+    processes: int | None = None
+
+
+def own_options(recipe: Recipe, rest: Sequence[str]) -> tuple[Recipe, list[str]]:
+    """The recipe with `--input`, `--executor` and `--processes` put into it, and the other flags."""
+    from nautiloid.cli import flags
+    from nautiloid.curate.executor import Executor
+    from nautiloid.curate.executors.local import Local
+    from nautiloid.curate.recipe import CurateRecipe
+
+    options, others = flags.parse_known(CurateOptions, rest, prog="nautiloid curate")
+    assert isinstance(recipe, CurateRecipe)
+    if options.input:
+        recipe = replace(recipe, source=replace(recipe.source, paths=options.input))
+    if options.executor is not None:
+        recipe = replace(recipe, executor=Executor.registry.get(options.executor)())
+    if options.processes is not None:
+        if not isinstance(recipe.executor, Local):
+            raise InputError("--processes", options.processes, "only for --executor local")
+        recipe = replace(recipe, executor=replace(recipe.executor, processes=options.processes))
+    return recipe, others
+
+
+VERB = RecipeVerb("curate", "curate.recipe", TEXT, own_options=own_options)
+
+
+def main(argv: Sequence[str], *, verbose: bool) -> int:
+    """Run the verb, or `view`."""
+    if argv and argv[0] == "view":
+        from nautiloid.cli import curate_view
+
+        return curate_view.main(argv[1:], verbose=verbose)
+    return VERB.main(argv, verbose=verbose)

@@ -1,0 +1,241 @@
+"""Elements that are formulas: each becomes the mark of its formula, once.
+
+Kinds are taken in an order in which the better source comes first and takes the rendered copies
+beside it away: scripts, KaTeX, wiki, MathJax, attributes, MathML, images, classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from nautiloid.curate.math import images, mathml
+from nautiloid.curate.math.delimiters import Delimiters, find, stripped, undoubled
+from nautiloid.curate.math.formula import OPEN, unwrap_style
+from nautiloid.curate.math.scripts import replace_scripts
+
+# Adds a formula (tex, is_display, encoding) and returns its mark.
+Add = Callable[[str, bool, str], str]
+
+_TEX_ENCODINGS = ("application/x-tex", "application/x-latex", "latex", "tex", "application/x-itex")
+_ATTRIBUTES = ("data-expr", "data-tex", "data-latex", "data-math", "data-formula")
+_ATTRIBUTE_QUERY = ", ".join(f"[{name}]" for name in _ATTRIBUTES) + ", .ql-formula[data-value]"
+_STEMS = tuple(name[5:] for name in (*_ATTRIBUTES, "data-value"))
+_NOT_TEX = frozenset("true false yes no on off inline block display 0 none auto math".split())
+_MATH_CLASSES = ".math, .math-container, .MathJye, .arithmatex, .SimpleMath"
+_IGNORED = ".tex2jax_ignore, .mathjax_ignore, .mathjax-ignore"
+
+
+def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add) -> None:
+    """All formulas of `tree` as marks. `html` is its source: what it lacks is not looked for."""
+    has_math = "ath" in html
+    has_tex = "atex" in html
+    if has_math:
+        replace_scripts(tree, add)
+    if has_tex:
+        for node in outermost(tree, ".katex, .katex-error"):
+            _katex(node, add)
+    if has_math:
+        if "mwe-math" in html:
+            for node in outermost(tree, ".mwe-math-element"):
+                _wiki(node, add)
+        if "mjx" in html or "MathJax" in html:
+            for node in outermost(tree, "mjx-container, [data-mathml]"):
+                _mathjax(node, add)
+            for node in outermost(tree, ".MathJax_Preview"):
+                node.replace_with("")
+    if _has_attribute(html):
+        for node in outermost(tree, _ATTRIBUTE_QUERY):
+            _attribute(node, add)
+    if has_math:
+        for node in outermost(tree, "math"):
+            _mathml(node, add)
+        for node in tree.css("mathjax"):
+            node.replace_with(
+                add(asciimath_to_tex(node.text().strip().strip("#")), False, "asciimath")
+            )
+    for node in tree.css("img"):
+        formula = images.of(node)
+        if formula is not None:
+            node.replace_with(add(formula.tex, formula.is_display, formula.encoding))
+    if has_math:
+        for node in outermost(tree, _MATH_CLASSES):
+            _math_class(node, delimiters, add)
+
+
+def _has_attribute(html: str) -> bool:
+    """Whether one of the attributes that hold TeX may occur."""
+    position = html.find("data-")
+    while position != -1:
+        if html.startswith(_STEMS, position + 5):
+            return True
+        position = html.find("data-", position + 5)
+    return False
+
+
+def outermost(tree: LexborHTMLParser, query: str) -> Iterator[LexborNode]:
+    """Matches of `query` that no other match contains, in the order of the page.
+
+    Each node may be taken out of the tree before the next one is asked for.
+    """
+    inside: set[int] = set()
+    for node in tree.css(query):
+        if node.mem_id in inside:
+            continue
+        within = node.css(query)
+        # `css` of a node may count the node itself.
+        if within:
+            inside.update(other.mem_id for other in within)
+        yield node
+
+
+def _classes(node: LexborNode) -> list[str]:
+    return (node.attributes.get("class") or "").split()
+
+
+def annotation(node: LexborNode) -> str:
+    """TeX of the annotation of a `math` element, "" without one."""
+    for child in node.css("annotation"):
+        if (child.attributes.get("encoding") or "").lower() in _TEX_ENCODINGS:
+            tex = child.text().strip()
+            if tex:
+                return unwrap_style(stripped(tex)[0])
+    return ""
+
+
+def _katex(node: LexborNode, add: Add) -> None:
+    parent = node.parent
+    outer = node
+    is_display = False
+    if parent is not None and "katex-display" in _classes(parent):
+        outer, is_display = parent, True
+    names = _classes(node)
+    if "katex-error" in names:
+        outer.replace_with(add(stripped(node.text())[0], is_display, "katex"))
+        return
+    tex = annotation(node)
+    if tex:
+        outer.replace_with(add(tex, is_display, "katex"))
+        return
+    math = node.css_first("math")
+    if math is not None:
+        outer.replace_with(add(mathml.to_tex(math), is_display, "katex"))
+        return
+
+
+def _wiki(node: LexborNode, add: Add) -> None:
+    math = node.css_first("math")
+    image = node.css_first("img")
+    tex = ""
+    is_display = "mwe-math-element-block" in _classes(node)
+    if math is not None:
+        is_display |= math.attributes.get("display") == "block"
+        tex = annotation(math) or unwrap_style(math.attributes.get("alttext") or "")
+    if not tex and image is not None:
+        tex = unwrap_style(image.attributes.get("alt") or "")
+    if not tex and math is not None:
+        tex = mathml.to_tex(math)
+    if tex:
+        node.replace_with(add(tex, is_display or _alone_in_definition(node), "wikipedia"))
+
+
+def _alone_in_definition(node: LexborNode) -> bool:
+    """Whether a formula is all of an indented line (`dd`): the display mode of older wikis."""
+    parent = node.parent
+    if parent is None or parent.tag != "dd":
+        return False
+    return not any(
+        child.mem_id != node.mem_id and child.text(deep=True).strip(" \n\t.,;")
+        for child in parent.iter(include_text=True)
+    )
+
+
+def _mathjax(node: LexborNode, add: Add) -> None:
+    names = _classes(node)
+    source = node.attributes.get("data-mathml")
+    parent = node.parent
+    is_display = (node.attributes.get("display") or "") in ("true", "block")
+    if parent is not None and (
+        "MathJax_Display" in _classes(parent) or "MathJax_SVG_Display" in _classes(parent)
+    ):
+        is_display = True
+    if source:
+        math = LexborHTMLParser(source).css_first("math")
+    else:
+        math = node.css_first("math")
+    if math is None:
+        if "mjx-container" == node.tag or "MathJax" in names:
+            tex = mathml.to_tex(node)
+            node.replace_with(add(tex, is_display, "mathjax"))
+        return
+    is_display |= math.attributes.get("display") == "block"
+    tex = annotation(math) or mathml.to_tex(math)
+    node.replace_with(add(tex, is_display, "mathjax"))
+
+
+def _attribute(node: LexborNode, add: Add) -> None:
+    attributes = node.attributes
+    value = ""
+    for name in (*_ATTRIBUTES, "data-value"):
+        value = (attributes.get(name) or "").strip()
+        if value:
+            break
+    if not value or value.lower() in _NOT_TEX or value[0] in "{[" and '":' in value:
+        return
+    # A container that carries settings, not the formula it shows.
+    if len(node.text(deep=True)) > 200 + 20 * len(value):
+        return
+    tex, said = stripped(value)
+    names = _classes(node)
+    is_display = (
+        bool(said)
+        or node.tag == "div"
+        or "display" in (attributes.get("data-display") or attributes.get("data-mode") or "")
+        or any("display" in name or name.endswith("block") for name in names)
+    )
+    node.replace_with(add(unwrap_style(tex), is_display, "attribute"))
+
+
+def _mathml(node: LexborNode, add: Add) -> None:
+    attributes = node.attributes
+    is_display = attributes.get("display") == "block" or attributes.get("mode") == "display"
+    tex = annotation(node)
+    encoding = "annotation"
+    if not tex:
+        tex = unwrap_style(stripped(attributes.get("alttext") or "")[0])
+        encoding = "alttext"
+    if not tex:
+        tex = mathml.to_tex(node)
+        encoding = "mathml"
+    node.replace_with(add(tex, is_display, encoding))
+
+
+def _math_class(node: LexborNode, delimiters: Delimiters, add: Add) -> None:
+    """Sphinx, Jupyter, pandoc, StackExchange, GAPDoc: TeX as text inside an element of class `math`."""
+    names = _classes(node)
+    first = True
+    for child in list(node.iter(include_text=True)):
+        if child.tag != "-text":
+            first = False
+            continue
+        text = child.text(deep=False)
+        if not text or not text.strip():
+            continue
+        parts: list[str] = []
+        done = 0
+        for span in find(text, Delimiters(dollars=True)):
+            parts += (text[done : span.start], add(span.tex, span.is_display, "math_class"))
+            done = span.end
+        if parts:
+            parts.append(text[done:])
+            child.replace_with("".join(parts))
+            first = False
+    if not first or node.first_child is None:
+        return
+    # jsMath and pandoc --katex: TeX without delimiters.
+    tex = node.text().strip()
+    if not tex or OPEN in tex or not ("\\" in tex or "^" in tex or "_" in tex or len(tex) <= 3):
+        return
+    is_display = node.tag == "div" or "display" in names
+    node.replace_with(add(undoubled(tex), is_display, "math_class"))

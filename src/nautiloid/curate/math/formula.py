@@ -1,0 +1,82 @@
+"""One recovered formula, and the marks that stand for formulas while a page becomes text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# A longer "formula" is a page that lost a delimiter; its text stays what it was.
+MAX_CHARS = 20_000
+
+# A formula is OPEN index CLOSE while a page becomes text. Icon fonts use such characters too: a page
+# loses its CLOSE in `Recovery.prepare`, so it cannot write a mark. Characters of code that must not be
+# taken for delimiters become noncharacters, which no text may contain.
+OPEN, CLOSE = "\ue000", "\ue001"
+MARK = re.compile(f"{OPEN}([0-9]{{1,9}}){CLOSE}")
+SHIELDS = {"$": "\ufdd0", "\\": "\ufdd1", "`": "\ufdd2", "[": "\ufdd3"}
+SHIELD = str.maketrans(SHIELDS)
+UNSHIELD = str.maketrans({mark: char for char, mark in SHIELDS.items()})
+SHIELDED = re.compile(f"[{''.join(SHIELDS.values())}]")
+
+_BLANK = str.maketrans({"\xa0": " ", "\u200b": None, "\u2060": None, "\ufeff": None, "\r": "\n"})
+_COMMENT = re.compile(r"(?<!\\)%[^\n]*\n[ \t]*")
+_LINES = re.compile(r"[ \t]*\n[ \t\n]*")
+_SPACES = re.compile(r"[ \t]{2,}")
+_STYLE = re.compile(r"\\(?:displaystyle|textstyle)(?![A-Za-z])\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """One formula.
+
+    Args:
+        tex: TeX without delimiters.
+        is_display: Whether it stands on its own line.
+        encoding: How the page wrote it, a fixed word: `script`, `katex`, `mathml`, ...
+    """
+
+    tex: str
+    is_display: bool
+    encoding: str
+
+
+def clean(tex: str, is_display: bool) -> str:
+    r"""TeX fit for `$...$`: comments and empty lines gone, one line where it is inline.
+
+    >>> clean(" a\n\n +b ", False)
+    'a +b'
+    """
+    tex = tex.translate(_BLANK).strip()
+    if "\n" in tex:
+        if "%" in tex:
+            tex = _COMMENT.sub("", tex)
+        tex = _LINES.sub("\n" if is_display else " ", tex)
+    if "  " in tex:
+        tex = _SPACES.sub(" ", tex)
+    # A last backslash would escape the closing delimiter.
+    if tex.endswith("\\") and (len(tex) - len(tex.rstrip("\\"))) % 2:
+        tex += " "
+    return tex
+
+
+def unwrap_style(tex: str) -> str:
+    r"""TeX without the `{\displaystyle ...}` that MediaWiki puts around every formula.
+
+    >>> unwrap_style(r"{\displaystyle x^{2}}")
+    'x^{2}'
+    """
+    tex = tex.strip()
+    if tex.startswith("{\\displaystyle") or tex.startswith("{\\textstyle"):
+        depth = 0
+        for index, char in enumerate(tex):
+            if char == "{" and (index == 0 or tex[index - 1] != "\\"):
+                depth += 1
+            elif char == "}" and tex[index - 1] != "\\":
+                depth -= 1
+                if depth == 0:
+                    if index == len(tex) - 1:
+                        return _STYLE.sub("", tex[1:-1], count=1).strip()
+                    break
+    if tex.startswith("\\displaystyle"):
+        return _STYLE.sub("", tex, count=1).strip()
+    return tex

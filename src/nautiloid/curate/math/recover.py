@@ -1,0 +1,163 @@
+r"""Formulas of one page: found in its source, its tree and its text, and put back as TeX.
+
+A page passes four steps. `prepare` mends the source and reads the page's math settings; `replace`
+puts a mark in place of every element that is a formula; `in_text` does the same for delimiters in
+the text of one block; `render` turns marks into `$...$` and `$$...$$`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from selectolax.lexbor import LexborHTMLParser
+
+from nautiloid.curate.math import delimiters, elements
+from nautiloid.curate.math.formula import (
+    CLOSE,
+    MARK,
+    MAX_CHARS,
+    OPEN,
+    SHIELD,
+    SHIELDED,
+    UNSHIELD,
+    Formula,
+    clean,
+)
+
+_CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
+_PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
+# XML closes any element in its own tag; HTML would leave these open to the end of the page.
+_CLOSED = re.compile(
+    r"<(a|b|div|em|h[1-6]|i|iframe|li|object|p|script|span|style|td|textarea|title|tr|ul)"
+    r"((?:\s[^<>]*)?)/>"
+)
+_LINE_HEAD = re.compile(r"[ \t]*(?:(?:[-*+]|[0-9]{1,9}[.)]|>)[ \t]+)*")
+_SENTENCE_END = frozenset(".,;:!?")
+
+
+class Recovery:
+    """The formulas of one page.
+
+    Attributes:
+        formulas: Everything found so far; marks hold indices into it.
+    """
+
+    def __init__(self, html: str):
+        self.formulas: list[Formula] = []
+        self.delimiters = delimiters.configured(html)
+        self._html = html
+
+    @staticmethod
+    def prepare(html: str) -> tuple[str, Recovery]:
+        """Source fit for the parser, and the recovery of its page."""
+        if CLOSE in html:
+            html = html.replace(CLOSE, "")
+        if "&#" in html:
+            html = _CLOSE_REFERENCE.sub("", html)
+        if html.startswith("<?xml") or html[:200].lstrip().startswith("<?xml"):
+            html = _PREFIX.sub(r"<\1\2", _CLOSED.sub(r"<\1\2></\1>", html))
+        elif "<mml:" in html or "<m:m" in html:
+            html = _PREFIX.sub(r"<\1\2", html)
+        recovery = Recovery(html)
+        html = delimiters.escaped(html)
+        return html, recovery
+
+    def replace(self, tree: LexborHTMLParser) -> None:
+        """Every formula that is an element becomes a mark; the tree is changed in place."""
+        elements.replace(tree, self._html, self.delimiters, self.add)
+
+    def add(self, tex: str, is_display: bool, encoding: str) -> str:
+        """The mark of a new formula; "" where nothing is left of it, the text itself over the cap."""
+        if len(tex) > MAX_CHARS:
+            return tex
+        tex = clean(tex, is_display)
+        if not tex:
+            return ""
+        self.formulas.append(Formula(tex, is_display, encoding))
+        return f"{OPEN}{len(self.formulas) - 1}{CLOSE}"
+
+    def in_text(self, text: str) -> str:
+        """Text of one block outside code, its delimited formulas as marks."""
+        if "$" not in text and "\\" not in text and "[/" not in text:
+            if not self.delimiters.backticks or "`" not in text:
+                return text
+        parts: list[str] = []
+        done = 0
+        for span in delimiters.find(text, self.delimiters):
+            parts.append(text[done : span.start])
+            parts.append(self.add(self._plain(span.tex), span.is_display, span.encoding))
+            done = span.end
+        if not parts:
+            return text
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _plain(self, tex: str) -> str:
+        """TeX without marks of formulas inside it: their TeX instead."""
+        if OPEN in tex:
+            tex = MARK.sub(lambda mark: self.formulas[int(mark.group(1))].tex, tex)
+        return tex
+
+    def protect(self, text: str) -> str:
+        """Text in which nothing is a delimiter, for inline code; `render` undoes it."""
+        return text.translate(SHIELD)
+
+    def kept(self, text: str) -> list[Formula]:
+        """Formulas whose marks are in `text`, in its order."""
+        return [self.formulas[int(mark.group(1))] for mark in MARK.finditer(text)]
+
+    def render(self, text: str, is_inline: bool = False) -> str:
+        """Text with TeX in place of marks: display formulas on their own lines.
+
+        Args:
+            text: What the walker made, marks included.
+            is_inline: Whether no line may be broken, as in a table cell.
+        """
+        if OPEN in text:
+            if is_inline:
+                text = MARK.sub(self._inline, text)
+            else:
+                text = "\n".join(self._line(line) for line in text.split("\n"))
+        return text.translate(UNSHIELD) if SHIELDED.search(text) else text
+
+    def _inline(self, mark: re.Match[str]) -> str:
+        return f"${self.formulas[int(mark.group(1))].tex}$".replace("\n", " ")
+
+    def _line(self, line: str) -> str:
+        """One line of text, as several where display formulas stand in it."""
+        if OPEN not in line:
+            return line
+        marks = list(MARK.finditer(line))
+        if not any(self.formulas[int(mark.group(1))].is_display for mark in marks):
+            return MARK.sub(self._inline, line)
+        match = _LINE_HEAD.match(line)
+        prefix = match.group() if match else ""
+        # Lines behind the first stay inside the same list item or quotation.
+        indent = "".join(char if char in "> \t" else " " for char in prefix)
+        lines: list[str] = []
+        current = prefix
+        position = len(prefix)
+        for mark in marks:
+            formula = self.formulas[int(mark.group(1))]
+            current += line[position : mark.start()]
+            position = mark.end()
+            if not formula.is_display:
+                current += f"${formula.tex}$"
+                continue
+            if current.strip() and current != prefix:
+                lines.append(current.rstrip())
+                current = indent
+            tex = formula.tex.replace("\n", "\n" + indent)
+            # A full stop behind a formula gets no line of its own.
+            stop = line[position : position + 1]
+            if stop not in _SENTENCE_END or line[position + 1 : position + 2].strip():
+                stop = ""
+            position += len(stop)
+            lines.append(f"{current}$${tex}$${stop}")
+            current = indent
+            while position < len(line) and line[position] in " \t":
+                position += 1
+        current += line[position:]
+        if current.strip(" \t>"):
+            lines.append(current)
+        return "\n".join(lines)

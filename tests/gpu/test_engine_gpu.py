@@ -37,7 +37,7 @@ def model_of(dtype, device="cuda"):
 
 
 def engine_of(model, **options):
-    options = {"max_batch": 8, "memory_bytes": 256 << 20, **options}
+    options = {"max_batch": 8, "memory_bytes": 512 << 20, **options}
     return Engine(model, stop_ids=(), page_tokens=16, **options)
 
 

@@ -1,0 +1,117 @@
+"""From a record of an archive to the page or document it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nautiloid.core.types import Document
+from nautiloid.curate import sniff
+from nautiloid.curate.charset import decode
+from nautiloid.curate.notebook import NotebookError, notebook_text
+from nautiloid.curate.page import Fault, Page
+from nautiloid.curate.reader import Limits
+from nautiloid.curate.warc import http
+from nautiloid.curate.warc.records import Record
+
+BLOCK_SLACK_BYTES = 1 << 16
+"""A record may be larger than its page by an HTTP header."""
+
+
+def item(
+    record: Record, name: str, limits: Limits, licence: str | None = None
+) -> Page | Document | Fault | None:
+    """What a record holds; None where it holds nothing for a corpus.
+
+    Args:
+        record: A whole record.
+        name: Name of the archive.
+        limits: Bounds of the payload.
+        licence: Licence of the archive.
+    """
+    headers = record.headers
+    type_ = headers["warc-type"].lower()
+    if type_ not in ("response", "resource", "conversion"):
+        return None
+    place = f"{name}@{record.place}"
+    url = _url(headers.get("warc-target-uri"))
+    meta: dict[str, Any] = {"warc_filename": name}
+    if found := headers.get("warc-record-id"):
+        meta["warc_record_id"] = found.strip("<>")
+    if found := headers.get("warc-date"):
+        meta["date"] = found
+    if found := headers.get("warc-truncated"):
+        meta["truncated"] = found
+    if type_ == "response" and _is_http(headers, record.block):
+        head = http.head(record.block)
+        if head is None:
+            return Fault(place, "bad_http", "no status line or no end of the header")
+        if not 200 <= head.status < 300:
+            return None
+        if head.mime is not None and not _may_hold_text(head.mime):
+            return None
+        found = http.response(record.block, head, limits, place)
+        if isinstance(found, Fault):
+            return found
+        if found.is_partial:
+            meta.setdefault("truncated", "encoding")
+        content, mime, charset = found.content, found.mime, found.charset
+    else:
+        content = record.block
+        mime, charset = http.media_type(headers.get("content-type"))
+        if len(content) > limits.page_bytes:
+            return Fault(place, "too_large", f"{len(content)} bytes")
+    if mime is None:
+        mime = http.media_type(headers.get("warc-identified-payload-type"))[0]
+    if not content.strip():
+        return None
+    is_text = type_ == "conversion"
+    kind = sniff.TEXT if is_text else sniff.kind(content, mime, url)
+    return make(place, content, kind, url=url, charset=charset, licence=licence, meta=meta)
+
+
+def make(
+    id: str,
+    content: bytes,
+    kind: str,
+    *,
+    url: str | None,
+    charset: str | None,
+    licence: str | None,
+    meta: dict[str, Any],
+) -> Page | Document | Fault | None:
+    """A page of HTML, a document of text or of a notebook; None for other kinds."""
+    if kind in (sniff.HTML, sniff.XHTML):
+        return Page(id, content, url, kind, charset, licence, meta)
+    if kind not in (sniff.TEXT, sniff.NOTEBOOK):
+        return None
+    is_notebook = kind == sniff.NOTEBOOK
+    text, name = decode(content, charset, "application/json" if is_notebook else kind, url)
+    if url is not None:
+        meta["url"] = url
+    meta |= {"mime": kind, "charset": name}
+    if is_notebook:
+        try:
+            text, title = notebook_text(text)
+        except NotebookError as error:
+            return Fault(id, "bad_notebook", str(error))
+        if title is not None:
+            meta["title"] = title
+    return Document(id, text, licence=licence, meta=meta) if text.strip() else None
+
+
+def _url(value: str | None) -> str | None:
+    # some writers of WARC/1.0 put the address in angle brackets
+    return value.strip("<>") if value else None
+
+
+def _is_http(headers: dict[str, str], block: bytes) -> bool:
+    return block[:5].upper() == b"HTTP/" or "http" in headers.get("content-type", "").lower()
+
+
+def _may_hold_text(mime: str) -> bool:
+    """Whether a payload is worth decoding; declared types of text, markup, JSON and vague ones."""
+    return (
+        mime in (sniff.HTML, sniff.XHTML, sniff.TEXT, sniff.BINARY)
+        or mime.endswith(("xml", "json"))
+        or mime.split("/")[1] in ("unknown", "*")
+    )

@@ -1,0 +1,81 @@
+"""Web archives: WARC and WET, gzip or zstd or plain."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nautiloid.curate.page import Fault
+from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
+from nautiloid.curate.readers._files import Entry, file_name, listing, split
+from nautiloid.curate.readers._records import BLOCK_SLACK_BYTES, item
+from nautiloid.curate.warc.members import Data, codec, mapped
+from nautiloid.curate.warc.records import records
+
+SUFFIXES = tuple(
+    f".{kind}{packed}" for kind in ("warc", "wet", "arc.warc") for packed in ("", ".gz", ".zst")
+)
+
+
+@reader("warc")
+@dataclass(frozen=True, kw_only=True)
+class Warc(Reader):
+    """Pages of the response records, text of the conversion records (WET) of web archives.
+
+    Damage costs the damaged records only: reading goes on at the next record, and what was lost is
+    counted. Records of other types, responses other than 2xx and types other than HTML, XHTML,
+    plain text and notebooks are passed over.
+    """
+
+    def units(self) -> Sequence[Unit]:
+        """Files, or ranges of bytes of large ones."""
+        return split(listing(self.paths, SUFFIXES), _can_split)
+
+    def read(self, unit: Unit, limits: Limits) -> Iterator[Item]:
+        """Pages in the order of the file."""
+        name = file_name(unit)
+        with contextlib.ExitStack() as stack:
+            try:
+                data = stack.enter_context(mapped(unit.path))
+            except OSError as error:
+                yield Fault(name, "unreadable", error.strerror or str(error), None)
+                return
+            if not data:
+                yield Fault(name, "empty", "the file has no bytes", 0)
+                return
+            yield from read_records(
+                data, name, limits, start=unit.start, stop=unit.stop, licence=self.licence
+            )
+
+
+def read_records(
+    data: Data,
+    name: str,
+    limits: Limits,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    licence: str | None = None,
+) -> Iterator[Item]:
+    """Items of the records of an archive that start in a range."""
+    found = records(
+        codec(data),
+        start=start,
+        stop=stop,
+        record_bytes=limits.page_bytes + BLOCK_SLACK_BYTES,
+        label=name,
+    )
+    for record in found:
+        given = record if isinstance(record, Fault) else item(record, name, limits, licence)
+        if given is not None:
+            yield given
+
+
+def _can_split(entry: Entry) -> bool:
+    """Whether a second record can be reached without decompressing what is before it."""
+    try:
+        with mapped(entry.path) as data:
+            return codec(data).next_start(1) is not None
+    except OSError:
+        return False

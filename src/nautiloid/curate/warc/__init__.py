@@ -1,0 +1,1 @@
+"""Web archives: compressed members, records that survive damage, HTTP payloads."""

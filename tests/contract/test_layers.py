@@ -15,6 +15,7 @@ TORCH_FREE = (
     "nautiloid",
     "nautiloid.cli",
     "nautiloid.core",
+    "nautiloid.curate",
     "nautiloid.envs",
     "nautiloid.recipes",
     "nautiloid.data.mixing",
@@ -122,6 +123,8 @@ def test_help_and_inspect_never_import_torch() -> None:
         ["inspect", "--help"],
         ["convert", "--help"],
         ["chat", "--help"],
+        ["curate", "--help"],
+        ["curate", "curate/cc_math", "--help"],
         ["report", "--help"],
         ["eval", "--help"],
     ]

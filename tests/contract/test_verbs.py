@@ -13,7 +13,8 @@ from nautiloid.core.recipes import recipe_names
 RUN = ("--preset", "--out", "--dry-run", "--profile", "--verbose")
 SURFACE = {
     "quickstart": RUN,
-    "pretrain": RUN,
+    "curate": (*RUN, "--input", "--executor", "--processes"),
+    "pretrain": (*RUN, "--data"),
     "sft": RUN,
     "distill": RUN,
     "chat": (
@@ -121,6 +122,16 @@ def test_help_needs_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
             ["pretrain", "pretrain/debug", "--preset", "debug", "--out", "taken"],
             "taken: not empty and not a run",
         ),
+        (["curate"], "name a recipe: curate/cc_math"),
+        (["curate", "curate/cc_math"], "reader.paths: name at least one file"),
+        (["curate", "curate/cc_math", "--input", "nowhere"], "nowhere: no such file"),
+        (["curate", "curate/cc_math", "--input", "empty"], "empty: "),
+        (["curate", "curate/cc_math", "--executor", "lokal"], "did you mean 'local'?"),
+        (["curate", "curate/cc_math", "--processes", "0"], "executor.processes: 0: use at least 1"),
+        (["curate", "sft/debug"], "run it with: nautiloid sft sft/debug"),
+        (["curate", "curate/cc_math", "--input", "pages", "--out", "taken"], "taken: not empty"),
+        (["pretrain", "pretrain/debug", "--data", "nowhere"], "nowhere: no such file"),
+        (["pretrain", "pretrain/debug", "--data", "taken"], "mixture.json: no such file"),
         (["inspect", "nemotron-9-nano"], "preset: nemotron-9-nano: did you mean"),
         (["inspect", "--context", "0"], "--context: 0: use at least 1"),
         (["inspect", "taken"], "taken: neither a model nor a run"),
@@ -146,6 +157,9 @@ def test_a_mistake_is_one_line_and_status_2(
     (tmp_path / "three.py").write_text("def recipe(): return 3")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "index.html").write_text("<p>mine")
     before = sorted(tmp_path.rglob("*"))
     assert main(argv) == 2
     out, err = capsys.readouterr()

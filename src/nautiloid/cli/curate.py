@@ -47,8 +47,9 @@ def own_options(recipe: Recipe, rest: Sequence[str]) -> tuple[Recipe, list[str]]
     from nautiloid.curate.executors.local import Local
     from nautiloid.curate.recipe import CurateRecipe
 
+    if not isinstance(recipe, CurateRecipe):
+        return recipe, list(rest)
     options, others = flags.parse_known(CurateOptions, rest, prog="nautiloid curate")
-    assert isinstance(recipe, CurateRecipe)
     if options.input:
         recipe = replace(recipe, source=replace(recipe.source, paths=options.input))
     if options.executor is not None:

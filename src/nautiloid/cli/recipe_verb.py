@@ -22,6 +22,7 @@ options:
 """
 
 INTERRUPTED = 130
+RUNS = Path("runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class RecipeVerb:
         text = f"{self.text.strip()}\n\n{OPTIONS}"
         recipe = flags.override(loaded, rest, prog=prog, description=text)
         is_run = made is None and (Path(subject) / "env.json").is_file()
-        folder = Path(subject) if is_run else Path("runs") / recipe.name
+        folder = Path(subject) if is_run else RUNS / recipe.name
         return recipe, options.out or folder
 
     def _run(self, subject: str, rest: Sequence[str], *, verbose: bool) -> int:
@@ -134,6 +135,8 @@ def _forget(folder: Path) -> None:
     """Remove the folder of a run that could not start, so that the corrected command can use it."""
     if {path.name for path in folder.iterdir()} <= {"config.json", "env.json", "log.txt"}:
         shutil.rmtree(folder)
+        if folder.parent == RUNS and not any(RUNS.iterdir()):
+            RUNS.rmdir()
 
 
 def split_subject(argv: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -59,6 +59,7 @@ class LocalPool:
         self.limits = limits
         self.workers = processes
         self._guards: list[Guard] = []
+        self._wide: Guard | None = None
 
     def map(
         self, jobs: Sequence[Job], stop: threading.Event
@@ -101,15 +102,13 @@ class LocalPool:
 
     def alone(self, job: Job, stop: threading.Event) -> dict[str, Any] | None:
         """One process with all cores; the others are idle but keep what they loaded."""
-        guard = Guard(
-            self.folder, page_s=self.limits.page_s, memory_bytes=None, threads=self.workers
-        )
+        if self._wide is None:
+            page_s = self.limits.page_s
+            self._wide = Guard(self.folder, page_s=page_s, memory_bytes=None, threads=self.workers)
         try:
-            return guard.run(job, stop)
+            return self._wide.run(job, stop)
         except StopError:
             return None
-        finally:
-            guard.close()
 
     def counts(self) -> tuple[int, int, int]:
         """Sums over the processes."""
@@ -119,7 +118,7 @@ class LocalPool:
 
     def close(self) -> None:
         """End the processes."""
-        for guard in self._guards:
+        for guard in (*self._guards, *([self._wide] if self._wide else [])):
             guard.close()
 
 

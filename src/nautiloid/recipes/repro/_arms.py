@@ -19,7 +19,7 @@ ARMS: Mapping[str, str] = MappingProxyType(
     {
         "dom": "the default extractor of `nautiloid curate`",
         "lynx": "the text browser, with the options of the paper, without its language model",
-        "trafilatura": "the extractor of many corpora, Markdown output, other settings by default",
+        "trafilatura": "the extractor of many corpora, with its default settings",
     }
 )
 MIN_CHARS = 200
@@ -69,8 +69,10 @@ def extract(arm: str, name: str, path: Path) -> str:
 def _trafilatura(content: bytes) -> str:
     import trafilatura
 
+    # Plain text, its default: the Markdown output escapes brackets, so that what it escaped and what
+    # delimits a formula cannot be told apart.
     library: Any = trafilatura
-    return library.extract(content, output_format="markdown", include_comments=False) or ""
+    return library.extract(content) or ""
 
 
 def standard(text: str) -> str:

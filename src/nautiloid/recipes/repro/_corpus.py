@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import sysconfig
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,6 @@ from nautiloid.core.files import (
 from nautiloid.core.progress import progress
 from nautiloid.core.types import Sample
 from nautiloid.data.sources.jsonl import Jsonl, write_jsonl
-from nautiloid.data.sources.python_install import PythonInstall
 from nautiloid.data.tokenizer import Tokenizer
 from nautiloid.recipes.repro import _arms
 from nautiloid.recipes.repro._pages import PageSet, chosen_pages
@@ -43,7 +43,7 @@ SUBJECTS = ("math", "code", "text")
 HELD_OUT_SHARE = 0.15
 MIN_FORMULAS, MIN_FORMULA_SHARE = 3, 0.08
 WORDS = 13
-MAX_CODE_CHARS = 50_000  # longer modules are tables
+MIN_CODE_BYTES, MAX_CODE_BYTES = 500, 50_000  # longer modules are tables
 MAX_OVERLAP = 0.05
 
 
@@ -83,7 +83,7 @@ def write_corpus(
     if (folder / MANIFEST).is_file():
         verify_manifest(folder)
         return
-    pages = chosen_pages(cache, sets)
+    pages = chosen_pages(cache, sets, folder.with_name("rendered"))
     log.info("%d pages of %d packages", len(pages), len({id.split("/")[0] for id in pages}))
     facts = {arm: _write_pages(folder / "pages", arm, pages, workers) for arm in arms}
     write_neutral(folder, config, cache)
@@ -143,6 +143,7 @@ def write_neutral(folder: Path, config: CorpusConfig, cache: Path) -> None:
     """Prose of one documentation and code of the standard library, both split by document."""
     sources = list(_rst_documents(cache, (config.text,)))
     is_test = {id: _share(id) < HELD_OUT_SHARE for id, _ in sources}
+    modules = list(_library_modules())
     for place, wants_test, limit in (
         ("neutral", False, config.neutral_bytes),
         ("held_out", True, config.held_out_bytes),
@@ -152,14 +153,20 @@ def write_neutral(folder: Path, config: CorpusConfig, cache: Path) -> None:
             for id, text in sources
             if is_test[id] == wants_test
         )
-        code = PythonInstall(
-            which=("sources",), split="test" if wants_test else "train", min_chars=500
-        )
-        library = (
-            s for s in code.read() if s.licence == "PSF-2.0" and len(s.text or "") <= MAX_CODE_CHARS
-        )
+        code = (s for s in modules if (_share(s.id) < HELD_OUT_SHARE) == wants_test)
         _write(folder / place / "text.jsonl.zst", _bounded(prose, limit))
-        _write(folder / place / "code.jsonl.zst", _bounded(library, limit))
+        _write(folder / place / "code.jsonl.zst", _bounded(code, limit))
+
+
+def _library_modules() -> Iterator[Sample]:
+    """Source files of this Python's standard library in the order of their names' hashes."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    paths = [p for p in root.rglob("*.py") if not {"site-packages", "__pycache__"} & {*p.parts}]
+    names = {path.relative_to(root).as_posix(): path for path in paths}
+    for name in sorted(names, key=_share):
+        if MIN_CODE_BYTES <= names[name].stat().st_size <= MAX_CODE_BYTES:
+            text = names[name].read_text(encoding="utf-8", errors="replace")
+            yield Sample(id=name, source="code", text=text, licence="PSF-2.0")
 
 
 def write_held_out_math(

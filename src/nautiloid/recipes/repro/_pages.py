@@ -17,6 +17,7 @@ from nautiloid.core.files import atomic_path
 from nautiloid.core.types import Sample
 from nautiloid.data.source import Source, source
 from nautiloid.data.sources.jsonl import Jsonl
+from nautiloid.recipes.repro._render import install, render_pages
 
 log = logging.getLogger("nautiloid.repro")
 
@@ -38,10 +39,12 @@ class PageSet:
         packages: Debian packages.
         per_package: At most so many pages of each, the first by the hash of their paths, so that no
             project and no encoding dominates.
+        is_rendered: Write the formulas anew in other encodings first (`_render.py`).
     """
 
     packages: tuple[str, ...]
     per_package: int
+    is_rendered: bool = False
 
 
 def fetch(packages: Sequence[str], cache: Path) -> None:
@@ -90,17 +93,31 @@ def formula_pages(cache: Path, package: str) -> Iterator[tuple[str, Path]]:
             yield name, path
 
 
-def chosen_pages(cache: Path, sets: Sequence[PageSet]) -> dict[str, Path]:
-    """Ids `<package>/<rank>/<name>` and files of all pages that some set wants."""
-    wanted: dict[str, int] = {}
-    for pages in sets:
-        for package in pages.packages:
-            wanted[package] = max(wanted.get(package, 0), pages.per_package)
-    return {
-        f"{package}/{rank}/{name}": path
-        for package, count in wanted.items()
-        for rank, (name, path) in enumerate(islice(formula_pages(cache, package), count))
-    }
+def chosen_pages(cache: Path, sets: Sequence[PageSet], rendered: Path) -> dict[str, Path]:
+    """Ids `<package>/<rank>/<name>` and files of all pages that some set wants.
+
+    The packages of pages whose formulas are written anew end in `+`.
+
+    Args:
+        cache: Where the packages lie.
+        sets: What is wanted.
+        rendered: Where pages go whose formulas are written anew.
+    """
+    pages: dict[str, Path] = {}
+    for is_rendered in (False, True):
+        wanted: dict[str, int] = {}
+        for chosen in sets:
+            for package in chosen.packages if chosen.is_rendered == is_rendered else ():
+                wanted[package] = max(wanted.get(package, 0), chosen.per_package)
+        for package, count in wanted.items():
+            ranked = list(enumerate(islice(formula_pages(cache, package), count)))
+            files = {f"{package}/{rank}": path for rank, (_, path) in ranked}
+            if is_rendered:
+                files = render_pages(files, rendered, install(cache))
+            mark = "+" if is_rendered else ""
+            for rank, (name, _) in ranked:
+                pages[f"{package}{mark}/{rank}/{name}"] = files[f"{package}/{rank}"]
+    return pages
 
 
 @source("recipes.repro._pages")
@@ -129,8 +146,14 @@ class PageSample(Source):
         yield from islice(filter(self._is_drawn, Jsonl(paths=(self.path,)).read()), start, None)
 
     def _is_drawn(self, sample: Sample) -> bool:
-        package, rank, _ = sample.id.split("/", 2)
-        if package not in self.pages.packages or int(rank) >= self.pages.per_package:
+        package, rank, name = sample.id.split("/", 2)
+        original = package.removesuffix("+")
+        if (
+            original not in self.pages.packages
+            or (original != package) != self.pages.is_rendered
+            or int(rank) >= self.pages.per_package
+        ):
             return False
-        digest = hashlib.blake2b(f"{self.draw}/{sample.id}".encode(), digest_size=8).digest()
+        words = f"{self.draw}/{original}/{name}"
+        digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") / 2**64 < self.share

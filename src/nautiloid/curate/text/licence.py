@@ -22,9 +22,7 @@ ZPL-2.1
 SPDX = frozenset(_SPDX.split())
 _BY_LOWER = {name.lower(): name for name in SPDX}
 
-REDISTRIBUTABLE = tuple(
-    sorted(n for n in SPDX if not n.startswith(("CC-BY-NC", "CC-BY-ND", "CC-PDDC")))
-) + ("CC-PDDC",)
+REDISTRIBUTABLE = tuple(sorted(n for n in SPDX if not n.startswith(("CC-BY-NC", "CC-BY-ND"))))
 """Licences under which an edited text may be passed on: neither NC (use) nor ND (changes)."""
 
 # Words on package pages and in metadata. What they leave open stays open: no version, no entry.

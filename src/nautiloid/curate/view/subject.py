@@ -15,7 +15,7 @@ from nautiloid.curate.view.fetch import fetch
 
 READERS = {
     ".warc": "warc",
-    ".wet": "wet",
+    ".wet": "warc",
     ".jsonl": "jsonl",
     ".parquet": "parquet",
     ".ipynb": "notebook",
@@ -27,8 +27,8 @@ def load(subject: str) -> Page | Document:
     """The page or document that a person named.
 
     Args:
-        subject: `http(s)://...`, a path, or `path#which` where `which` is a record id, a URL, a
-            byte offset or the number of the record in the file, counted from 0.
+        subject: `http(s)://...`, a path, or `path#which` where `which` is a record id, a URL, the
+            number of the record in the file, counted from 0, or `@` and its byte offset.
 
     Raises:
         InputError: Nothing is there, or it cannot be read.
@@ -74,6 +74,5 @@ def _items(reader: Reader) -> Iterator[Page | Document]:
 
 def _is_named(item: Page | Document, which: str, number: int) -> bool:
     url = item.url if isinstance(item, Page) else item.meta.get("url")
-    offset = item.meta.get("warc_record_offset")
-    names = {item.id, url, item.meta.get("warc_record_id"), str(offset), str(number)}
-    return which in names or item.id.endswith(f"#{which}")
+    names = {item.id, url, item.meta.get("warc_record_id"), str(number)}
+    return which.strip("<>") in names or (which.startswith("@") and item.id.endswith(which))

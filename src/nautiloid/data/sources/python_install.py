@@ -18,6 +18,22 @@ from nautiloid.core.errors import InputError
 from nautiloid.core.types import Sample
 from nautiloid.data.source import Source, source
 
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module as it lies on the disk.
+
+    Args:
+        name: Dotted name.
+        text: Its source.
+        licence: Of the package that it belongs to, as the package states it.
+    """
+
+    name: str
+    text: str
+    licence: str | None
+
+
 SKIPPED_FOLDERS = frozenset({"__pycache__", "site-packages", "dist-packages", "test", "tests"})
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -72,7 +88,8 @@ class PythonInstall(Source):
             if index >= start:
                 yield sample
 
-    def _documents(self) -> Iterator[Sample]:
+    def modules(self) -> Iterator[Module]:
+        """The modules of the split, copies of a file once, in the order of their documents."""
         licences = _licences()
         seen: set[bytes] = set()
         for name, path, top in _modules():
@@ -85,19 +102,22 @@ class PythonInstall(Source):
             seen.add(digest)
             if self.split != "all" and (_share(name) < self.test_share) != (self.split == "test"):
                 continue
-            tree = _parse(text)
+            yield Module(name, text, licences.get(top, self.licence))
+
+    def _documents(self) -> Iterator[Sample]:
+        for module in self.modules():
+            tree = parse(module.text)
             if tree is None:
                 continue
-            licence = licences.get(top, self.licence)
             for kind in self.which:
-                document = text if kind == "sources" else docstrings(name, tree)
-                if len(document) >= self.min_chars:
+                text = module.text if kind == "sources" else docstrings(module.name, tree)
+                if len(text) >= self.min_chars:
                     yield Sample(
-                        id=f"{name}:{kind}",
+                        id=f"{module.name}:{kind}",
                         source=self.kind,
-                        text=document,
-                        licence=licence,
-                        meta={"module": name, "part": kind},
+                        text=text,
+                        licence=module.licence,
+                        meta={"module": module.name, "part": kind},
                     )
 
 
@@ -117,14 +137,18 @@ def docstrings(name: str, tree: ast.Module) -> str:
     Returns:
         Empty text when nothing is documented.
     '''
-    parts = list(_sections(tree, ""))
+    parts = [
+        f"{'###' if '.' in signature.partition('(')[0] else '##'} {signature}\n\n{text.strip()}"
+        for signature, text in documented(tree)
+    ]
     head = ast.get_docstring(tree)
     if not parts and not head:
         return ""
     return "\n\n".join([f"# {name}", *([head.strip()] if head else []), *parts]) + "\n"
 
 
-def _sections(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
+def documented(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Signature and docstring of all documented classes, functions and methods."""
     for child in node.body:
         if not isinstance(child, Definition):
             continue
@@ -132,9 +156,9 @@ def _sections(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
         name = f"{prefix}{child.name}"
         if text:
             arguments = "" if isinstance(child, ast.ClassDef) else f"({ast.unparse(child.args)})"
-            yield f"{'###' if prefix else '##'} {name}{arguments}\n\n{text.strip()}"
+            yield f"{name}{arguments}", text
         if isinstance(child, ast.ClassDef):
-            yield from _sections(child, f"{name}.")
+            yield from documented(child, f"{name}.")
 
 
 def _roots() -> list[Path]:
@@ -177,7 +201,8 @@ def _read(path: Path, max_bytes: int) -> str | None:
         return None
 
 
-def _parse(text: str) -> ast.Module | None:
+def parse(text: str) -> ast.Module | None:
+    """Syntax tree of a module; None for what this Python does not understand."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old packages hold invalid escapes
         try:

@@ -31,9 +31,8 @@ _BIG = {"sum": "\\sum", "product": "\\prod", "int": "\\int", "limit": "\\lim"}
 _ROWS = frozenset(
     ("matrix", "matrixrow", "vector", "list", "set", "interval", "piecewise", "lambda")
 )
-_QUALIFIERS = frozenset(
-    "bvar lowlimit uplimit degree logbase condition domainofapplication interval_of".split()
-)
+_QUALIFIERS_NAMES = "bvar lowlimit uplimit degree logbase condition domainofapplication interval_of"
+_QUALIFIERS = frozenset(_QUALIFIERS_NAMES.split())
 TAGS = frozenset(("apply", "bind", "ci", "cn", "csymbol", "reln", *_CONSTANTS, *_ROWS))
 
 
@@ -173,13 +172,12 @@ def _one(
 
 def _function(operator: Element, arguments: list[Element]) -> str:
     name = operator.tag
-    plain = name.removeprefix("arc") if name.startswith("arc") else name
     inside = ", ".join(_term(one)[0] for one in arguments)
     if is_named(name):
         return f"\\{name}\\left({inside}\\right)" if inside else f"\\{name}"
     if operator.tag in ("ci", "csymbol", "apply", "mi"):
         return f"{_in(operator, _ATOM)}\\left({inside}\\right)"
-    return f"\\operatorname{{{name if plain else name}}}\\left({inside}\\right)"
+    return f"\\operatorname{{{name}}}\\left({inside}\\right)"
 
 
 def _inside(element: Element) -> str:

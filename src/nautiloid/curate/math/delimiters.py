@@ -18,18 +18,21 @@ _MAX_INLINE = 4000
 # Ends tried for one opener before braces that never balance are accepted: keeps the scan linear.
 _TRIES = 8
 
-_ENVIRONMENTS = frozenset(
+_ENVIRONMENTS_NAMES = (
     "equation align gather multline eqnarray alignat flalign math displaymath "
     "matrix pmatrix bmatrix vmatrix Bmatrix Vmatrix cases array split aligned gathered "
-    "subequations dmath dgroup darray CD".split()
+    "subequations dmath dgroup darray CD"
 )
+_ENVIRONMENTS = frozenset(_ENVIRONMENTS_NAMES.split())
 _OPENER = re.compile(r"\\\(|\\\[|\$\$?|\\begin\{|\[(?:itex|math|latex|tex)\]|`", re.IGNORECASE)
 _CODES = {"[itex]": "[/itex]", "[math]": "[/math]", "[latex]": "[/latex]", "[tex]": "[/tex]"}
 _DOLLARS_ON = re.compile(
     r"""inlineMath(?:Delimiters)?["']?\s*[:=]\s*\[[^$;{}]{0,80}["']\$["']"""
     r"""|\bleft["']?\s*:\s*["']\$["']"""
 )
-_BACKTICKS_ON = re.compile(r"asciimath2jax|AsciiMath|ASCIIMathML|[?&]config=[\w,.-]*AM", re.ASCII)
+_BACKTICKS_ON = re.compile(
+    r"asciimath2jax|input/asciimath|ASCIIMathML|config=[\w,.-]{0,80}\bAM_|-AM_"
+)
 _COMMAND = re.compile(r"\\[A-Za-z]{2,}|\\[,;!{}|]|[\^_][{\\A-Za-z0-9*]")
 _WORD = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}")
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm|operatorname|mbox|textit|textbf)\s*\{[^{}]*\}")
@@ -39,10 +42,11 @@ _RELATION = re.compile(r"[=<>+*/|()\[\]-]")
 _DOUBLED = re.compile(r"\\\\(?:[A-Za-z]{2}|[{},;|])")
 _SINGLE = re.compile(r"(?<!\\)\\(?:\\\\)*[A-Za-z]")
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)?")
-_INLINE_TAGS = frozenset(
+_INLINE_TAGS_NAMES = (
     "a abbr b bdi bdo br cite code del dfn em font i img ins kbd mark math nobr p q s samp small "
-    "span strike strong sub sup tt u var wbr div li td tr th ul ol h1 h2 h3 h4 h5 h6".split()
+    "span strike strong sub sup tt u var wbr div li td tr th ul ol h1 h2 h3 h4 h5 h6"
 )
+_INLINE_TAGS = frozenset(_INLINE_TAGS_NAMES.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,18 @@ class Span:
 
 def configured(html: str) -> Delimiters:
     """Delimiters that the settings in the source of a page turn on."""
-    dollars = backticks = False
-    if "ath" in html or "atex" in html:
-        position = html.find("$")
-        while position != -1 and not dollars:
-            # A quoted dollar alone: part of a list of delimiters, or a string of another script.
-            if (
-                html[position - 1 : position] in _QUOTES
-                and html[position + 1 : position + 2] in _QUOTES
-            ):
-                dollars = bool(_DOLLARS_ON.search(html, max(position - 120, 0), position + 2))
-            position = html.find("$", position + 1)
-        backticks = "`" in html and bool(_BACKTICKS_ON.search(html))
-    return Delimiters(dollars, backticks)
+    dollars = False
+    position = html.find("$")
+    while position != -1 and not dollars:
+        # A quoted dollar alone: in a list of delimiters, or a string of another script.
+        if (
+            html[position - 1 : position] in _QUOTES
+            and html[position + 1 : position + 2] in _QUOTES
+        ):
+            dollars = bool(_DOLLARS_ON.search(html, max(position - 120, 0), position + 2))
+        position = html.find("$", position + 1)
+    backticks = "`" in html and ("AM_" in html or "scii" in html or "SCII" in html)
+    return Delimiters(dollars, backticks and bool(_BACKTICKS_ON.search(html)))
 
 
 _QUOTES = frozenset("'\"")
@@ -137,9 +140,7 @@ class _Scan:
     def _find(self, end: str, position: int) -> int:
         """Index of the next `end` from `position`, -1 for none."""
         known = self.ends.get(end, 0)
-        if known != -1 and known < position:
-            known = self.ends[end] = self.text.find(end, position)
-        elif end not in self.ends:
+        if end not in self.ends or -1 < known < position:
             known = self.ends[end] = self.text.find(end, position)
         return known
 
@@ -339,9 +340,9 @@ def _tag(match: re.Match[str]) -> str:
     if name is None:
         return match.group() if match.group(1) else "&lt;"
     following = match.string[match.end() : match.end() + 1]
-    if name.lower() in _INLINE_TAGS and (len(name) > 1 or following in (">", " ", "/")):
-        if match.string.find(">", match.end()) != -1:
-            return match.group()
+    is_tag = name.lower() in _INLINE_TAGS and (len(name) > 1 or following in (">", " ", "/"))
+    if is_tag and match.string.find(">", match.end()) != -1:
+        return match.group()
     return "&lt;" + match.group(1) + name
 
 

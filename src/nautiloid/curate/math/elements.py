@@ -6,11 +6,12 @@ beside it away: scripts, KaTeX, wiki, MathJax, attributes, MathML, images, class
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from nautiloid.curate.math import images, mathml
+from nautiloid.curate.math import images, katex, mathml
 from nautiloid.curate.math.delimiters import Delimiters, find, stripped, undoubled
 from nautiloid.curate.math.formula import OPEN, unwrap_style
 from nautiloid.curate.math.scripts import replace_scripts
@@ -22,46 +23,73 @@ _TEX_ENCODINGS = ("application/x-tex", "application/x-latex", "latex", "tex", "a
 _ATTRIBUTES = ("data-expr", "data-tex", "data-latex", "data-math", "data-formula")
 _ATTRIBUTE_QUERY = ", ".join(f"[{name}]" for name in _ATTRIBUTES) + ", .ql-formula[data-value]"
 _STEMS = tuple(name[5:] for name in (*_ATTRIBUTES, "data-value"))
-_NOT_TEX = frozenset("true false yes no on off inline block display 0 none auto math".split())
+_NOT_TEX_NAMES = "true false yes no on off inline block display 0 none auto math"
+_NOT_TEX = frozenset(_NOT_TEX_NAMES.split())
+_IMAGE = re.compile(r"[tT]e[xX]|TEX|\\\\|\$|ormula|math|MATH|%5[cC]|ck12|&#92;|&#36;")
+# A second formula in the same text.
+_NESTED = re.compile(r"\\\\[()\[\]]")
 _MATH_CLASSES = ".math, .math-container, .MathJye, .arithmatex, .SimpleMath"
-_IGNORED = ".tex2jax_ignore, .mathjax_ignore, .mathjax-ignore"
 
 
 def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add) -> None:
     """All formulas of `tree` as marks. `html` is its source: what it lacks is not looked for."""
-    has_math = "ath" in html
-    has_tex = "atex" in html
-    if has_math:
+    kinds = _kinds(html)
+    if "script" in kinds:
         replace_scripts(tree, add)
-    if has_tex:
+    if "katex" in kinds:
         for node in outermost(tree, ".katex, .katex-error"):
             _katex(node, add)
-    if has_math:
-        if "mwe-math" in html:
-            for node in outermost(tree, ".mwe-math-element"):
-                _wiki(node, add)
-        if "mjx" in html or "MathJax" in html:
-            for node in outermost(tree, "mjx-container, [data-mathml]"):
-                _mathjax(node, add)
-            for node in outermost(tree, ".MathJax_Preview"):
-                node.replace_with("")
+    if "class" in kinds:
+        for node in outermost(tree, ".mwe-math-element"):
+            _wiki(node, add)
+    if "mathjax" in kinds:
+        for node in outermost(tree, "mjx-container, .MathJax[data-mathml], [data-mathml]"):
+            _mathjax(node, add)
+        for node in outermost(tree, ".MathJax_Preview"):
+            node.replace_with("")
     if _has_attribute(html):
         for node in outermost(tree, _ATTRIBUTE_QUERY):
             _attribute(node, add)
-    if has_math:
+    if "element" in kinds:
         for node in outermost(tree, "math"):
             _mathml(node, add)
-        for node in tree.css("mathjax"):
-            node.replace_with(
-                add(asciimath_to_tex(node.text().strip().strip("#")), False, "asciimath")
-            )
-    for node in tree.css("img"):
-        formula = images.of(node)
-        if formula is not None:
-            node.replace_with(add(formula.tex, formula.is_display, formula.encoding))
-    if has_math:
+    if _has_image(html):
+        for node in tree.css("img"):
+            formula = images.of(node)
+            if formula is not None:
+                node.replace_with(add(formula.tex, formula.is_display, formula.encoding))
+    if "class" in kinds:
         for node in outermost(tree, _MATH_CLASSES):
-            _math_class(node, delimiters, add)
+            _math_class(node, add)
+
+
+def _kinds(html: str) -> set[str]:
+    """Kinds of formula elements that the source may hold: one pass over it, generous."""
+    kinds: set[str] = set()
+    position = html.find("ath")
+    while position != -1:
+        if html[position - 1] in "mM":
+            before = html[position - 2 : position - 1]
+            after = html[position + 3 : position + 4]
+            if before == "<":
+                kinds.add("element")
+            elif after == "/":
+                kinds.add("script")
+            elif after and after in "jJ":
+                kinds.add("mathjax")
+                kinds.add("class")
+            elif before and before in "\"'- e" and after and after in "\"'- \n":
+                kinds.add("class")
+        elif html[position - 1] in "MA":
+            kinds.add("element")
+        position = html.find("ath", position + 3)
+    if "MATH" in html:
+        kinds.add("element")
+    if "atex" in html:
+        kinds.add("katex")
+    if "mjx-" in html:
+        kinds.add("mathjax")
+    return kinds
 
 
 def _has_attribute(html: str) -> bool:
@@ -74,20 +102,46 @@ def _has_attribute(html: str) -> bool:
     return False
 
 
+def _has_image(html: str) -> bool:
+    """Whether an image may be a formula."""
+    for tag in ("<img", "<IMG"):
+        position = html.find(tag)
+        while position != -1:
+            end = html.find(">", position)
+            if end == -1:
+                return True
+            if _IMAGE.search(html, position, end):
+                return True
+            position = html.find(tag, end)
+    return False
+
+
 def outermost(tree: LexborHTMLParser, query: str) -> Iterator[LexborNode]:
     """Matches of `query` that no other match contains, in the order of the page.
 
-    Each node may be taken out of the tree before the next one is asked for.
+    Each node may be taken out of the tree before the next one is asked for. Ancestors seen once are
+    not climbed again: linear time however deep the page.
     """
-    inside: set[int] = set()
+    matched: set[int] = set()
+    clear: set[int] = set()
     for node in tree.css(query):
-        if node.mem_id in inside:
-            continue
-        within = node.css(query)
-        # `css` of a node may count the node itself.
-        if within:
-            inside.update(other.mem_id for other in within)
-        yield node
+        trail: list[int] = []
+        ancestor = node.parent
+        while ancestor is not None:
+            name = ancestor.mem_id
+            if name in clear:
+                ancestor = None
+                break
+            if name in matched:
+                break
+            trail.append(name)
+            ancestor = ancestor.parent
+        if ancestor is None:
+            clear.update(trail)
+            matched.add(node.mem_id)
+            yield node
+        else:
+            matched.update(trail)
 
 
 def _classes(node: LexborNode) -> list[str]:
@@ -122,6 +176,8 @@ def _katex(node: LexborNode, add: Add) -> None:
     if math is not None:
         outer.replace_with(add(mathml.to_tex(math), is_display, "katex"))
         return
+    layout = node.css_first(".katex-html")
+    outer.replace_with(add(katex.to_tex(layout or node), is_display, "katex_html"))
 
 
 def _wiki(node: LexborNode, add: Add) -> None:
@@ -165,7 +221,7 @@ def _mathjax(node: LexborNode, add: Add) -> None:
     else:
         math = node.css_first("math")
     if math is None:
-        if "mjx-container" == node.tag or "MathJax" in names:
+        if node.tag == "mjx-container" or "MathJax" in names:
             tex = mathml.to_tex(node)
             node.replace_with(add(tex, is_display, "mathjax"))
         return
@@ -181,7 +237,7 @@ def _attribute(node: LexborNode, add: Add) -> None:
         value = (attributes.get(name) or "").strip()
         if value:
             break
-    if not value or value.lower() in _NOT_TEX or value[0] in "{[" and '":' in value:
+    if not value or value.lower() in _NOT_TEX or (value[0] in "{[" and '":' in value):
         return
     # A container that carries settings, not the formula it shows.
     if len(node.text(deep=True)) > 200 + 20 * len(value):
@@ -211,17 +267,23 @@ def _mathml(node: LexborNode, add: Add) -> None:
     node.replace_with(add(tex, is_display, encoding))
 
 
-def _math_class(node: LexborNode, delimiters: Delimiters, add: Add) -> None:
+def _math_class(node: LexborNode, add: Add) -> None:
     """Sphinx, Jupyter, pandoc, StackExchange, GAPDoc: TeX as text inside an element of class `math`."""
-    names = _classes(node)
-    first = True
+    child = node.first_child
+    if child is None:
+        return
+    is_only = child.next is None and child.tag == "-text"
+    if is_only:
+        text = (child.text(deep=False) or "").strip()
+        tex, is_display = stripped(text)
+        if is_display is not None and ("\\" not in tex or _NESTED.search(tex) is None):
+            node.replace_with(add(undoubled(tex), is_display, "math_class"))
+            return
+    found = False
     for child in list(node.iter(include_text=True)):
         if child.tag != "-text":
-            first = False
             continue
-        text = child.text(deep=False)
-        if not text or not text.strip():
-            continue
+        text = child.text(deep=False) or ""
         parts: list[str] = []
         done = 0
         for span in find(text, Delimiters(dollars=True)):
@@ -230,12 +292,12 @@ def _math_class(node: LexborNode, delimiters: Delimiters, add: Add) -> None:
         if parts:
             parts.append(text[done:])
             child.replace_with("".join(parts))
-            first = False
-    if not first or node.first_child is None:
+            found = True
+    if found or not is_only:
         return
     # jsMath and pandoc --katex: TeX without delimiters.
     tex = node.text().strip()
     if not tex or OPEN in tex or not ("\\" in tex or "^" in tex or "_" in tex or len(tex) <= 3):
         return
-    is_display = node.tag == "div" or "display" in names
+    is_display = node.tag == "div" or "display" in _classes(node)
     node.replace_with(add(undoubled(tex), is_display, "math_class"))

@@ -66,7 +66,7 @@ def unwrap_style(tex: str) -> str:
     'x^{2}'
     """
     tex = tex.strip()
-    if tex.startswith("{\\displaystyle") or tex.startswith("{\\textstyle"):
+    if tex.startswith(("{\\displaystyle", "{\\textstyle")):
         depth = 0
         for index, char in enumerate(tex):
             if char == "{" and (index == 0 or tex[index - 1] != "\\"):

@@ -11,14 +11,14 @@ from nautiloid.curate.math.delimiters import stripped, unescaped
 from nautiloid.curate.math.formula import Formula, unwrap_style
 
 # Classes whose images are always formulas: Sphinx, Doxygen, MediaWiki, LaTeX2HTML, WordPress, CK-12.
-_CLASSES = frozenset(
+_CLASSES_NAMES = (
     "math tex latex formulainl formuladsp mwe-math-fallback-image-inline "
     "mwe-math-fallback-image-display x-ck12-math x-ck12-block-math x-ck12-hwpmath "
-    "latex-image equation_image texrender mathtex".split()
+    "latex-image equation_image texrender mathtex"
 )
-_DISPLAY = frozenset(
-    "formuladsp mwe-math-fallback-image-display x-ck12-block-math displaymath".split()
-)
+_CLASSES = frozenset(_CLASSES_NAMES.split())
+_DISPLAY_NAMES = "formuladsp mwe-math-fallback-image-display x-ck12-block-math displaymath"
+_DISPLAY = frozenset(_DISPLAY_NAMES.split())
 _COMMAND = re.compile(r"\\[A-Za-z]+|[\^_]\{|^\$.+\$$|^\\[(\[]", re.DOTALL)
 # Settings of codecogs and of WordPress in front of the formula.
 _SETTING = re.compile(

@@ -38,7 +38,7 @@ _OVER = {
 }  # fmt: skip
 _UNDER = {
     "_": "\\underline", "\u0332": "\\underline", "\u2015": "\\underline", "\u203e": "\\underline",
-    "\u00af": "\\underline", "\u02c9": "\\underline", "\u2500": "\\underline", "\u005f": "\\underline",
+    "\u00af": "\\underline", "\u02c9": "\\underline", "\u2500": "\\underline",
     "\u2013": "\\underline", "\u2212": "\\underline", "-": "\\underline",
     "\u23df": "\\underbrace", "\ufe38": "\\underbrace", "\u23dd": "\\underparen",
     "\u23b5": "\\underbracket", "\u2192": "\\underrightarrow", "\u2190": "\\underleftarrow",
@@ -61,7 +61,7 @@ def _with(base: Piece, tail: str) -> Piece:
         head + tail,
         kind=kind,
         raw=base.raw if kind != "ord" else "",
-        is_tall=base.is_tall or bool(tail) and base.kind == "close",
+        is_tall=base.is_tall or (bool(tail) and base.kind == "close"),
         is_stretchy=base.is_stretchy,
         is_group=not tail,
     )

@@ -9,11 +9,12 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from nautiloid.curate.math import mathml
 from nautiloid.curate.math.formula import unwrap_style
 
-_RENDERED = frozenset(
+_RENDERED_NAMES = (
     "MathJax_Preview MathJax MathJax_Display MathJax_SVG MathJax_SVG_Display MathJax_CHTML "
     "MathJax_MathML MathJax_PlainSource MJXc-display mjx-chtml MathJax_Processed "
-    "MathJax_Processing MathJax_Error".split()
+    "MathJax_Processing MathJax_Error"
 )
+_RENDERED = frozenset(_RENDERED_NAMES.split())
 
 
 def replace_scripts(tree: LexborHTMLParser, add: Callable[[str, bool, str], str]) -> None:

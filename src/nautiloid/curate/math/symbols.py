@@ -20,16 +20,18 @@ def tables() -> tuple[dict[str, str], dict[str, str]]:
     return data["symbols"], data["synonyms"]
 
 
+_PLAIN_NAMES = (
+    "arccos arcsin arctan arg cos cosh cot coth csc deg dim exp hom ker lg ln log sec sin sinh "
+    "tan tanh arctg ctg cth sh ch tg th"
+)
+_LIMIT_NAMES = "det gcd inf lim liminf limsup max min Pr sup injlim projlim"
+_FOREIGN = frozenset(("arctg", "ctg", "cth", "sh", "ch", "tg", "th"))
 # Operators that TeX names; `True` where limits go below in display style.
 FUNCTIONS = {
-    **dict.fromkeys(
-        "arccos arcsin arctan arg cos cosh cot coth csc deg dim exp hom ker lg ln log sec sin sinh "
-        "tan tanh arctg ctg cth sh ch tg th".split(),
-        False,
-    ),
-    **dict.fromkeys("det gcd inf lim liminf limsup max min Pr sup injlim projlim".split(), True),
+    **dict.fromkeys(_PLAIN_NAMES.split(), False),
+    **dict.fromkeys(_LIMIT_NAMES.split(), True),
 }
-_NAMED = frozenset(FUNCTIONS) - frozenset("arctg ctg cth sh ch tg th".split())
+_NAMED = frozenset(FUNCTIONS) - _FOREIGN
 
 _SPECIAL = {
     "{": "\\{", "}": "\\}", "%": "\\%", "#": "\\#", "&": "\\&", "$": "\\$", "_": "\\_",

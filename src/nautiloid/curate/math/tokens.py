@@ -51,6 +51,9 @@ def token(element: Element) -> Piece:
         return space(element)
     if tag == "mglyph":
         return Piece(quoted(element.get("alt")))
+    if tag == "mtag":
+        number = element.text.removeprefix("(").removesuffix(")")
+        return Piece(f" \\tag{{{number}}}", kind="space")
     if tag == "annotation":
         return Piece("")
     return Piece(text_tex(element.text.strip()))

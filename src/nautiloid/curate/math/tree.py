@@ -11,12 +11,14 @@ from selectolax.lexbor import LexborNode
 MAX_DEPTH = 120
 MAX_NODES = 50_000
 
-TOKENS = frozenset("mi mn mo mtext ms mspace mglyph ci cn csymbol annotation".split())
+_TOKENS_NAMES = "mi mn mo mtext ms mspace mglyph mtag ci cn csymbol annotation"
+TOKENS = frozenset(_TOKENS_NAMES.split())
 # Output of MathJax names elements mjx-mi, mjx-mfrac ...; what is drawn beside them carries no content.
-_DRAWN = frozenset(
+_DRAWN_NAMES = (
     "mjx-assistive-mml mjx-stretchy-v mjx-stretchy-h mjx-line mjx-strut mjx-nstrut mjx-dstrut "
-    "mjx-tstrut mjx-surd script style annotation-xml".split()
+    "mjx-tstrut mjx-surd script style annotation-xml"
 )
+_DRAWN = frozenset(_DRAWN_NAMES.split())
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ def build(root: LexborNode) -> Element:
                     # Characters outside token elements: broken, but they are what was meant.
                     element.children.append(Element("mi", {"loose": "true"}, text=text))
                 continue
-            if tag in _DRAWN or tag.startswith("_") or tag.startswith("-"):
+            if tag in _DRAWN or tag.startswith(("_", "-")):
                 continue
             made = Element(_name(tag), dict(child.attributes))
             element.children.append(made)

@@ -34,11 +34,18 @@ class Entry:
 
 
 @lru_cache(maxsize=8)
-def listing(patterns: tuple[str, ...], suffixes: tuple[str, ...]) -> tuple[Entry, ...]:
+def listing(
+    patterns: tuple[str, ...], suffixes: tuple[str, ...], skip: tuple[str, ...] = ()
+) -> tuple[Entry, ...]:
     """Files named by paths, folders and globs, sorted by name.
 
     Links to folders are not followed, so a loop is harmless; hidden files, and whatever is no
     regular file, are left out. A file that is named itself is taken whatever its ending.
+
+    Args:
+        patterns: Files, folders and globs.
+        suffixes: Endings of the files of folders, lower case.
+        skip: Endings of files that are left out, also when they are named.
 
     Raises:
         InputError: No pattern is given, or one matches no file.
@@ -47,7 +54,7 @@ def listing(patterns: tuple[str, ...], suffixes: tuple[str, ...]) -> tuple[Entry
         raise InputError("reader.paths", None, "name at least one file, folder or glob")
     found: dict[str, Entry] = {}
     for number, pattern in enumerate(patterns):
-        entries = _matches(pattern, suffixes)
+        entries = _matches(pattern, (*suffixes, *skip))
         if not entries:
             what = "no such file or folder"
             if os.path.isdir(os.path.expanduser(pattern)):
@@ -57,8 +64,18 @@ def listing(patterns: tuple[str, ...], suffixes: tuple[str, ...]) -> tuple[Entry
         if len(patterns) > 1 and any(prefix + name in found for name, _ in entries):
             prefix = f"{number}-{prefix}"
         for name, path in entries:
+            if skip and path.lower().endswith(skip):
+                continue
             found[prefix + name] = Entry(prefix + name, path, _size(path))
     return tuple(found[name] for name in sorted(found))
+
+
+def fresh_listing(
+    patterns: tuple[str, ...], suffixes: tuple[str, ...], skip: tuple[str, ...] = ()
+) -> tuple[Entry, ...]:
+    """The listing as of now: files may have come since it was last asked for."""
+    listing.cache_clear()
+    return listing(patterns, suffixes, skip)
 
 
 def _matches(pattern: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -143,15 +160,28 @@ def gather(
     size = 0
     for index, entry in enumerate(entries):
         if index > start and (size + entry.size_bytes > unit_bytes or index - start >= unit_files):
-            units.append(_gathered(entries, start, index, size))
+            units.append(_group(entries, start, index, size))
             start, size = index, 0
         size += entry.size_bytes
     if entries:
-        units.append(_gathered(entries, start, len(entries), size))
+        units.append(_group(entries, start, len(entries), size))
     return units
 
 
-def _gathered(entries: Sequence[Entry], start: int, stop: int, size: int) -> Unit:
+def gathered(unit: Unit, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The files of a unit of `gather`.
+
+    Raises:
+        InputError: Files came or went since the units were made.
+    """
+    found = entries[unit.start : unit.stop]
+    if not found or unit.name != _group(entries, unit.start, unit.stop or 0, 0).name:
+        remedy = "leave the input as it is while a run works on it, or start a new run"
+        raise InputError(unit.name, "the files of the input have changed", remedy)
+    return found
+
+
+def _group(entries: Sequence[Entry], start: int, stop: int, size: int) -> Unit:
     name = f"{entries[start].name}:{start:09d}+{stop - start}"
     return Unit(name, entries[start].path, start, stop, size)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
-from nautiloid.curate.readers._files import Entry, file_name, listing, split
+from nautiloid.curate.readers._files import Entry, file_name, fresh_listing, split
 from nautiloid.curate.readers._lines import Line, lines
 from nautiloid.curate.readers._rows import Columns
 
@@ -25,13 +25,16 @@ class Jsonl(Reader):
 
     Args:
         columns: Where a row keeps what.
+        skip: Endings of files that are left out, also when they are named.
     """
 
     columns: Columns = field(default_factory=Columns)
 
+    skip: tuple[str, ...] = ()
+
     def units(self) -> Sequence[Unit]:
         """Files, or ranges of bytes of large plain ones."""
-        entries = listing(self.paths, SUFFIXES)
+        entries = fresh_listing(self.paths, SUFFIXES, self.skip)
         for entry in entries:
             row = _first_row(entry)
             if isinstance(row, dict):

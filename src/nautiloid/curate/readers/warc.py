@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
-from nautiloid.curate.readers._files import Entry, file_name, listing, split
+from nautiloid.curate.readers._files import Entry, file_name, fresh_listing, split
 from nautiloid.curate.readers._records import BLOCK_SLACK_BYTES, item
-from nautiloid.curate.warc.members import Data, codec, mapped
+from nautiloid.curate.warc.members import Data, archive_codec, mapped
 from nautiloid.curate.warc.records import records
 
-SUFFIXES = tuple(
-    f".{kind}{packed}" for kind in ("warc", "wet", "arc.warc") for packed in ("", ".gz", ".zst")
-)
+SUFFIXES = tuple(f".{kind}{packed}" for kind in ("warc", "wet") for packed in ("", ".gz", ".zst"))
 
 
 @reader("warc")
@@ -26,11 +24,16 @@ class Warc(Reader):
     Damage costs the damaged records only: reading goes on at the next record, and what was lost is
     counted. Records of other types, responses other than 2xx and types other than HTML, XHTML,
     plain text and notebooks are passed over.
+
+    Args:
+        skip: Endings of files that are left out, also when they are named.
     """
+
+    skip: tuple[str, ...] = ()
 
     def units(self) -> Sequence[Unit]:
         """Files, or ranges of bytes of large ones."""
-        return split(listing(self.paths, SUFFIXES), _can_split)
+        return split(fresh_listing(self.paths, SUFFIXES, self.skip), _can_split)
 
     def read(self, unit: Unit, limits: Limits) -> Iterator[Item]:
         """Pages in the order of the file."""
@@ -60,7 +63,7 @@ def read_records(
 ) -> Iterator[Item]:
     """Items of the records of an archive that start in a range."""
     found = records(
-        codec(data),
+        archive_codec(data),
         start=start,
         stop=stop,
         record_bytes=limits.page_bytes + BLOCK_SLACK_BYTES,
@@ -76,6 +79,6 @@ def _can_split(entry: Entry) -> bool:
     """Whether a second record can be reached without decompressing what is before it."""
     try:
         with mapped(entry.path) as data:
-            return codec(data).next_start(1) is not None
+            return archive_codec(data).next_start(1) is not None
     except OSError:
         return False

@@ -90,13 +90,22 @@ def mapped(path: str) -> Generator[Data]:
 
 
 def codec(data: Data) -> Codec:
-    """The codec of an archive, told by its first bytes."""
+    """The codec of a file, told by its first bytes."""
     head = data[:4]
     if head.startswith(GZIP):
         return Gzip(data)
     if head == ZSTD or SKIPPABLE.match(head):
         return Zstd(data)
     return Plain(data)
+
+
+def archive_codec(data: Data) -> Codec:
+    """The codec of an archive; where its first bytes are damaged, told by its first record."""
+    found = codec(data)
+    if not isinstance(found, Plain) or data[: len(START)] == START:
+        return found
+    starts = [(c.next_start(0), n, c) for n, c in enumerate((found, Gzip(data), Zstd(data)))]
+    return min((s for s in starts if s[0] is not None), default=(0, 0, found))[2]
 
 
 class Gzip:

@@ -12,7 +12,7 @@ from nautiloid.curate.warc.members import START, Codec, DamageError, Piece, Plai
 HEADER_BYTES = 1 << 16
 SCAN_FACTOR = 64  # times the largest record are inflated in search of the next one
 _VERSION = re.compile(rb"WARC/[01]\.\d{1,2}[ \t]*\r?\n")
-_START_LINE = re.compile(rb"(?:\n|\A)(WARC/[01]\.\d{1,2}\r?\n[A-Za-z][A-Za-z-]{0,60}:)")
+_START_LINE = re.compile(rb"WARC/[01]\.\d{1,2}\r?\n[A-Za-z][A-Za-z-]{0,60}:")
 _LENGTH = re.compile(r"\d{1,15}")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LINE_ENDS = re.compile(rb"[\r\n]*")
@@ -237,6 +237,9 @@ def _header(cursor: _Cursor) -> tuple[tuple[str, str] | None, dict[str, str], in
             raise cursor.damage
         what = "is cut" if len(head) < HEADER_BYTES else f"over {HEADER_BYTES} bytes"
         return (("truncated" if "cut" in what else "bad_header"), f"header {what}"), {}, len(START)
+    inside = _START_LINE.search(head, version.end())
+    if inside is not None:  # the end of this header and its block are missing
+        return ("bad_header", "another record starts in the header"), {}, inside.start()
     headers = fields(head[version.end() : blank.start()])
     length = headers.get("content-length", "")
     if not _LENGTH.fullmatch(length):
@@ -294,7 +297,7 @@ def _seek(cursor: _Cursor, begin: int, record_bytes: int) -> None:
     while True:
         first = cursor.record_start(-1, len(cursor.buffer))
         match = _START_LINE.search(cursor.buffer)
-        found = [i for i in (first, match.start(1) if match else None) if i is not None]
+        found = [i for i in (first, match.start() if match else None) if i is not None]
         if found:
             cursor.drop(min(found))
             return

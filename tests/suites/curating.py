@@ -10,11 +10,11 @@ from pathlib import Path
 from tests.suites.curate_parts.pages import Pages
 from tests.suites.curate_parts.short import Short
 from tests.suites.curate_parts.text import Text
+from tests.suites.curate_parts.twins import Twins
 from tests.suites.curate_parts.upper import Upper
 
 from nautiloid.core.config import to_json
 from nautiloid.core.run import Run
-from nautiloid.curate.dedup.minhash import MinHash
 from nautiloid.curate.executors.local import Local
 from nautiloid.curate.reader import Limits
 from nautiloid.curate.recipe import CurateRecipe, Subset
@@ -69,7 +69,7 @@ def tiny_curation(folder, processes=1, **fields):
         "source": Pages(paths=(str(folder),)),
         "extractor": Text(),
         "stages": (Short(), Upper()),
-        "dedup": (MinHash(shingle="words", size=2),),
+        "dedup": (Twins(), Twins(words=3)),
         "finish": (Short(words=10),),
         "subsets": (Subset(name="3plus", min_int_score=3), Subset(name="4plus", min_int_score=4)),
         "shards": ShardConfig(

@@ -43,6 +43,8 @@ def curate(recipe: CurateRecipe, run: Run) -> None:
         InputError: Bad settings, no input, changed input, a folder in use, or no document left.
     """
     with _locked(run.path), _unstarted(run.path):
+        if not _has_begun(run.path):
+            (run.path / INPUT).unlink(missing_ok=True)
         units = plan_units(run.path, recipe.source)
         for folder in ("units", "dedup", "final", "final/shards", "."):
             remove_torn(run.path / folder)
@@ -240,12 +242,17 @@ def _unstarted(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except InputError:
-        if not any((folder / "units").glob("*/" + DONE)):
+        if not _has_begun(folder):
             for name in ("units", "dedup", "final"):
                 shutil.rmtree(folder / name, ignore_errors=True)
             for name in (INPUT, "timing.json"):
                 (folder / name).unlink(missing_ok=True)
         raise
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether a unit is done, so that there is something to lose."""
+    return any((folder / "units").glob("*/" + DONE))
 
 
 def _worst(done: Sequence[Facts], finals: Sequence[Facts]) -> str:

@@ -10,9 +10,10 @@ from nautiloid.curate.stage import Stage, stage
 @stage("upper")
 @dataclass(frozen=True, kw_only=True)
 class Upper(Stage):
-    """Capitals, in batches; hangs over a word."""
+    """Capitals, in batches; hangs over a word, and takes its time where asked."""
 
     size: int = 4
+    delay_s: float = 0.0
 
     @property
     def batch_size(self):
@@ -21,4 +22,5 @@ class Upper(Stage):
     def apply(self, document, tools):
         if "STALL" in document.text:
             time.sleep(3600)
+        time.sleep(self.delay_s)
         return Document(document.id, document.text.upper(), (), document.licence, document.meta)

@@ -283,3 +283,22 @@ def sets(
         counts[d] = kept
         total += kept
     return total
+
+
+@njit(cache=True, nogil=True)
+def _runs(codes: Any, table: Any, size: int, out: Any) -> int:
+    text = np.empty(len(codes), np.uint32)
+    words = np.empty(len(codes), U64)
+    length = _collapse(codes, table, text)
+    count = _words(text[:length], table, words)
+    return _roll(words, count, size, out) if count >= size else 0
+
+
+def word_runs(folded: str, size: int) -> NDArray[np.uint64]:
+    """Hashes of all runs of `size` words of a folded text, in order; none of a shorter one."""
+    codes, _ = join([folded])
+    out = np.empty(len(codes), U64)
+    return out[: _runs(codes, _TABLE, size, out)]
+
+
+_TABLE = classes()

@@ -10,7 +10,7 @@ import pytest
 from nautiloid.core.errors import InputError
 from nautiloid.core.types import Sample
 from nautiloid.data.sources.jsonl import write_jsonl
-from nautiloid.recipes.repro import _corpus, _render
+from nautiloid.recipes.repro import _render, _texts
 from nautiloid.recipes.repro._arms import formula_spans, standard
 from nautiloid.recipes.repro._pages import PageSample, PageSet, chosen_pages, fetch, formula_pages
 from nautiloid.recipes.repro._rst import markdown
@@ -74,9 +74,9 @@ def test_every_arm_draws_the_same_pages(tmp_path: Path) -> None:
 
 
 def test_delimiters_become_the_same() -> None:
-    text = standard("a \\(x_1\\) b \\[\ny\n\\] costs $5")
-    assert text == "a $x_1$ b $$\ny\n$$ costs $5"
-    assert [text[a:b] for a, b in formula_spans(text)] == ["$x_1$", "$$\ny\n$$"]
+    text = standard("a \\(x_1\\) b \\[\ny\n\\] and $$z$$ costs $5")
+    assert text == "a $x_1$ b $$\ny\n$$ and $$\nz\n$$ costs $5"
+    assert [text[a:b] for a, b in formula_spans(text)] == ["$x_1$", "$$\ny\n$$", "$$\nz\n$$"]
 
 
 def test_sources_become_markdown() -> None:
@@ -123,19 +123,19 @@ def test_overlap_is_found(tmp_path: Path) -> None:
     sections = [
         Sample(id=name, source="m", text=text) for name, text in (("seen", words), ("new", other))
     ]
-    assert _corpus.overlaps(sections, [path]) == {"seen": 1.0, "new": 0.0}
+    assert _texts.overlaps(sections, [path]) == {"seen": 1.0, "new": 0.0}
 
 
 def test_mathematics_is_dense_in_formulas() -> None:
-    assert _corpus.is_mathematics("If $a = b$ and $b = c$ then $a = c$.")
-    assert not _corpus.is_mathematics("If $a = b$ and $b = c$ then.")
-    assert not _corpus.is_mathematics("$a$ $b$ $c$" + " words" * 100)
+    assert _texts.is_mathematics("If $a = b$ and $b = c$ then $a = c$.")
+    assert not _texts.is_mathematics("If $a = b$ and $b = c$ then.")
+    assert not _texts.is_mathematics("$a$ $b$ $c$" + " words" * 100)
 
 
 @pytest.mark.parametrize("encoding", [name for name in _render.ENCODINGS if name != "text"])
 def test_formulas_are_written_in_every_encoding(encoding: str) -> None:
     text = page(3)
-    formulas = [_render._formula(match) for match in _render._SPHINX.finditer(text)]
+    formulas = _render.page_formulas(text)
     assert formulas[1] == ("a_{1} < b", False)
     katex = '<span class="katex"><math x="y"><semantics><mi>a</mi><annotation encoding="t">a</annotation></semantics></math></span>'
     answers = [
@@ -147,7 +147,7 @@ def test_formulas_are_written_in_every_encoding(encoding: str) -> None:
     assert made.count(r"\(") == 1, "what a library refused stays"
     assert ("<annotation" in made) == (encoding in ("katex", "annotated", "wikipedia"))
     assert ('type="math/tex">a_{0} < b<' in made) == (encoding == "script")
-    assert len(_render._SPHINX.findall(made)) == 1
+    assert len(_render.page_formulas(made)) == 1
 
 
 def test_encodings_are_equally_frequent() -> None:

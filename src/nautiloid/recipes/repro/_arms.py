@@ -23,9 +23,10 @@ ARMS: Mapping[str, str] = MappingProxyType(
     }
 )
 MIN_CHARS = 200
+MIMES: Mapping[str, str] = MappingProxyType({".xhtml": "application/xhtml+xml"})
 
 _INLINE = re.compile(r"\\\(([^\n]{1,2000}?)\\\)")
-_DISPLAY = re.compile(r"\\\[(.{1,4000}?)\\\]", re.DOTALL)
+_DISPLAY = re.compile(r"\\\[(.{1,4000}?)\\\]|\$\$([^$]{1,4000}?)\$\$", re.DOTALL)
 _FORMULA = re.compile(r"\$\$[^$]{1,4000}\$\$|(?<![\\\w$])\$[^$\n]{1,1000}\$(?!\w)")
 
 
@@ -48,8 +49,8 @@ def missing(arm: str) -> str | None:
 def extract(arm: str, name: str, path: Path) -> str:
     r"""Text of a page by an arm, formulas between dollars where the arm delimits them at all.
 
-    All arms get the same delimiters: `\(x\)` becomes `$x$` and `\[x\]` becomes `$$x$$`. The cleaning
-    of the paper does that too, and without it the comparison would reward two characters.
+    All arms get the same delimiters (`standard`). The cleaning of the paper does that too, and without
+    it the comparison would reward two characters.
 
     Returns:
         Empty text when the arm finds nothing worth keeping.
@@ -59,7 +60,7 @@ def extract(arm: str, name: str, path: Path) -> str:
         text = _trafilatura(content)
     else:
         made = Extractor.registry.get(arm)().extract(
-            Page(id=name, content=content, mime="text/html", url=None)
+            Page(id=name, content=content, mime=MIMES.get(path.suffix, "text/html"))
         )
         text = made.text if isinstance(made, Document) else ""
     text = standard(text)
@@ -76,13 +77,28 @@ def _trafilatura(content: bytes) -> str:
 
 
 def standard(text: str) -> str:
-    r"""Delimiters of formulas in one notation.
+    r"""Formulas in one notation, whatever delimited them: `$x$`, and displayed ones on lines of their own.
 
     >>> standard(r"with \(a\) and \[ b \]")
-    'with $a$ and $$ b $$'
+    'with $a$ and $$\nb\n$$'
     """
-    text = _DISPLAY.sub(lambda m: f"$${m[1]}$$", text)
+    text = _DISPLAY.sub(lambda m: f"$$\n{(m[1] or m[2]).strip()}\n$$", text)
     return _INLINE.sub(lambda m: f"${m[1].strip()}$", text)
+
+
+def plain(text: str) -> str:
+    """Markdown without the marks of headings, emphasis and code; formulas stay as they are.
+
+    >>> plain("## Of *many*, `f` and $a*b*c$")
+    'Of many, f and $a*b*c$'
+    """
+    parts: list[str] = []
+    end = 0
+    for start, stop in [*formula_spans(text), (len(text), len(text))]:
+        prose = re.sub(r"(?m)^#+ ", "", text[end:start]).replace("`", "")
+        parts += [re.sub(r"\*{1,2}([^*\n]+)\*{1,2}", r"\1", prose), text[start:stop]]
+        end = stop
+    return "".join(parts)
 
 
 def formula_spans(text: str) -> list[tuple[int, int]]:

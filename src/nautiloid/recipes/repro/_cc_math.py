@@ -17,9 +17,9 @@ from nautiloid.data.mixing import Mixture, Part, mix
 from nautiloid.data.sources.jsonl import Jsonl
 from nautiloid.model.config import ModelConfig
 from nautiloid.recipes.repro import _arms, _corpus, _jobs, _pages, _tiny, _verdict
-from nautiloid.recipes.repro._corpus import CorpusConfig
 from nautiloid.recipes.repro._pages import PageSample, PageSet
 from nautiloid.recipes.repro._score import ScoreHook
+from nautiloid.recipes.repro._texts import SUBJECTS, TextConfig
 from nautiloid.train.config import TrainerConfig
 from nautiloid.train.pretrain import PretrainRecipe
 
@@ -56,7 +56,7 @@ class CcMathRecipe(Recipe):
 
     cache: str | None = "cache/debian-doc"
     corpus: str | None = None
-    texts: CorpusConfig
+    texts: TextConfig
     sets: dict[str, PageSet]
     arms: tuple[str, ...] = tuple(_arms.ARMS)
     skips_missing: bool = False
@@ -84,6 +84,8 @@ class CcMathRecipe(Recipe):
         """Corpus, trainings with their scores, comparison."""
         arms = self.present_arms()
         corpus = self.write_corpus(run, arms)
+        if run.should_stop.is_set():
+            return
         trainings = dict(self.trainings(corpus, arms))
         _jobs.run_all(run, trainings, self.jobs)
         if run.should_stop.is_set():
@@ -140,7 +142,7 @@ class CcMathRecipe(Recipe):
             packages = [name for pages in self.sets.values() for name in pages.packages]
             _pages.fetch([*dict.fromkeys(packages), *self.texts.held_out, self.texts.text], cache)
         _corpus.write_corpus(
-            folder, self.texts, list(self.sets.values()), arms, cache, self.workers
+            folder, self.texts, self.sets, arms, cache, self.workers, run.should_stop
         )
         return folder
 
@@ -148,7 +150,7 @@ class CcMathRecipe(Recipe):
         self, corpus: Path, arms: tuple[str, ...]
     ) -> Iterator[tuple[str, PretrainRecipe]]:
         """Every model by the name of its folder, whole seeds one after another."""
-        held_out = {s: str(corpus / "held_out" / f"{s}.jsonl.zst") for s in _corpus.SUBJECTS}
+        held_out = {s: str(corpus / "held_out" / f"{s}.jsonl.zst") for s in SUBJECTS}
         for seed in range(self.seeds):
             for name, pages in self.sets.items():
                 for arm in arms:
@@ -205,6 +207,8 @@ class CcMathRecipe(Recipe):
             "tokens": self.tokens,
             "seeds": self.seeds,
             "margin": self.margin,
+            "share": self.share,
+            "weights": self.weights,
             "corpus": read_json(corpus / "manifest.json") | {"files": {}},
             "environment": read_json(run.path / "env.json"),
         }

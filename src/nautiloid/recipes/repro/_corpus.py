@@ -8,92 +8,70 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
-import sysconfig
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from nautiloid.core.errors import InputError
-from nautiloid.core.files import (
-    MANIFEST,
-    atomic_path,
-    read_json,
-    verify_manifest,
-    write_json,
-    write_manifest,
-)
+from nautiloid.core.files import MANIFEST, read_json, verify_manifest, write_json, write_manifest
 from nautiloid.core.progress import progress
 from nautiloid.core.types import Sample
 from nautiloid.data.sources.jsonl import Jsonl, write_jsonl
 from nautiloid.data.tokenizer import Tokenizer
-from nautiloid.recipes.repro import _arms
-from nautiloid.recipes.repro._pages import PageSet, chosen_pages
-from nautiloid.recipes.repro._rst import markdown
+from nautiloid.recipes.repro import _arms, _texts
+from nautiloid.recipes.repro._pages import PageSample, PageSet, chosen_pages
+from nautiloid.recipes.repro._survival import survival
+from nautiloid.recipes.repro._texts import TextConfig
 
 log = logging.getLogger("nautiloid.repro")
-
-SUBJECTS = ("math", "code", "text")
-HELD_OUT_SHARE = 0.15
-MIN_FORMULAS, MIN_FORMULA_SHARE = 3, 0.08
-WORDS = 13
-MIN_CODE_BYTES, MAX_CODE_BYTES = 500, 50_000  # longer modules are tables
-MAX_OVERLAP = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """Where text comes from.
-
-    Args:
-        held_out: Packages whose reStructuredText sources are the held-out mathematics; no page of
-            theirs is trained on.
-        text: Package whose sources are the neutral prose, split by document.
-        vocab_size: Of the tokenizer.
-        neutral_bytes: Upper bound of the neutral prose and of the neutral code, each.
-        held_out_bytes: Upper bound of each held-out subject.
-    """
-
-    held_out: tuple[str, ...]
-    text: str
-    vocab_size: int = 4096
-    neutral_bytes: int = 8_000_000
-    held_out_bytes: int = 600_000
 
 
 def write_corpus(
     folder: Path,
-    config: CorpusConfig,
-    sets: Sequence[PageSet],
+    config: TextConfig,
+    sets: Mapping[str, PageSet],
     arms: Sequence[str],
     cache: Path,
     workers: int,
-) -> None:
+    should_stop: threading.Event,
+) -> bool:
     """Write what is missing of the corpus; every file is whole or absent, the manifest comes last.
+
+    Returns:
+        False when it was asked to stop before the end.
 
     Raises:
         InputError: Something gives no text, or a finished corpus was damaged since.
     """
     if (folder / MANIFEST).is_file():
         verify_manifest(folder)
-        return
-    pages = chosen_pages(cache, sets, folder.with_name("rendered"))
+        return True
+    pages = chosen_pages(cache, list(sets.values()), folder.with_name("rendered"))
     log.info("%d pages of %d packages", len(pages), len({id.split("/")[0] for id in pages}))
-    facts = {arm: _write_pages(folder / "pages", arm, pages, workers) for arm in arms}
-    write_neutral(folder, config, cache)
-    write_held_out_math(folder, config, cache, arms)
-    write_tokenizer(folder, config, sets, cache)
+    facts: dict[str, object] = {}
+    for arm in arms:
+        _write_pages(folder / "pages", arm, pages, workers, should_stop)
+        if should_stop.is_set():
+            return False
+        facts[arm] = read_json(folder / "pages" / f"{arm}.json")
+    _texts.write_neutral(folder, config, cache)
+    _texts.write_held_out_math(folder, config, cache, arms)
+    _texts.write_tokenizer(folder, config, list(sets.values()), cache)
     write_manifest(
         folder,
         pages=facts,
+        survival=survival(pages, folder, arms),
+        sets={
+            name: {arm: _totals(folder, arm, chosen) for arm in arms}
+            for name, chosen in sets.items()
+        },
         **{part: _sizes(folder / part) for part in ("neutral", "held_out")},
     )
+    return True
 
 
 def arms_of(folder: Path, arms: Sequence[str]) -> tuple[str, ...]:
@@ -109,160 +87,53 @@ def arms_of(folder: Path, arms: Sequence[str]) -> tuple[str, ...]:
     return held
 
 
-def _write_pages(folder: Path, arm: str, pages: dict[str, Path], workers: int) -> dict[str, object]:
-    """Extract every page by one arm; counts of pages, bytes and formulas by package."""
+def _write_pages(
+    folder: Path, arm: str, pages: Mapping[str, Path], workers: int, should_stop: threading.Event
+) -> None:
+    """Extract every page by one arm, and count pages, bytes and formulas by package."""
     file, counts_file = folder / f"{arm}.jsonl.zst", folder / f"{arm}.json"
-    if not counts_file.is_file():
-        texts = dict(_extracted(arm, pages, workers))
-        samples = (Sample(id=id, source=arm, text=texts[id]) for id in sorted(texts) if texts[id])
-        write_jsonl(file, samples)
-        counts: dict[str, Counter[str]] = {}
-        for id, text in texts.items():
-            tally = counts.setdefault(id.split("/", 1)[0], Counter())
-            spans = _arms.formula_spans(text)
-            tally.update(pages=1, kept=bool(text), bytes=len(text.encode()), formulas=len(spans))
-        write_json(counts_file, {name: dict(tally) for name, tally in sorted(counts.items())})
-    return read_json(counts_file)
-
-
-def _extracted(arm: str, pages: dict[str, Path], workers: int) -> Iterator[tuple[str, str]]:
-    with progress(f"pages by {arm}", len(pages)) as bar:
-        if workers < 2:
-            for id, path in pages.items():
-                yield id, _arms.extract(arm, id, path)
-                bar.advance()
-            return
-        with ProcessPoolExecutor(workers) as pool:
-            made = pool.map(partial(_arms.extract, arm), pages, pages.values(), chunksize=4)
-            for id, text in zip(pages, made, strict=True):
-                yield id, text
-                bar.advance()
-
-
-def write_neutral(folder: Path, config: CorpusConfig, cache: Path) -> None:
-    """Prose of one documentation and code of the standard library, both split by document."""
-    sources = list(_rst_documents(cache, (config.text,)))
-    is_test = {id: _share(id) < HELD_OUT_SHARE for id, _ in sources}
-    modules = list(_library_modules())
-    for place, wants_test, limit in (
-        ("neutral", False, config.neutral_bytes),
-        ("held_out", True, config.held_out_bytes),
-    ):
-        prose = (
-            Sample(id=id, source="text", text=text)
-            for id, text in sources
-            if is_test[id] == wants_test
-        )
-        code = (s for s in modules if (_share(s.id) < HELD_OUT_SHARE) == wants_test)
-        _write(folder / place / "text.jsonl.zst", _bounded(prose, limit))
-        _write(folder / place / "code.jsonl.zst", _bounded(code, limit))
-
-
-def _library_modules() -> Iterator[Sample]:
-    """Source files of this Python's standard library in the order of their names' hashes."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    paths = [p for p in root.rglob("*.py") if not {"site-packages", "__pycache__"} & {*p.parts}]
-    names = {path.relative_to(root).as_posix(): path for path in paths}
-    for name in sorted(names, key=_share):
-        if MIN_CODE_BYTES <= names[name].stat().st_size <= MAX_CODE_BYTES:
-            text = names[name].read_text(encoding="utf-8", errors="replace")
-            yield Sample(id=name, source="code", text=text, licence="PSF-2.0")
-
-
-def write_held_out_math(
-    folder: Path, config: CorpusConfig, cache: Path, arms: Sequence[str]
-) -> None:
-    """Sections dense in formulas, from sources; those whose words stand in some training text go."""
-    sections = [
-        Sample(id=f"{id}#{number}", source="math", text=section)
-        for id, text in _rst_documents(cache, config.held_out)
-        for number, section in enumerate(re.split(r"(?m)^(?=## )", text))
-        if is_mathematics(section)
-    ]
-    sections.sort(key=lambda sample: hashlib.blake2b(sample.id.encode()).digest())
-    trained = [folder / "pages" / f"{arm}.jsonl.zst" for arm in arms]
-    trained += [folder / "neutral" / f"{name}.jsonl.zst" for name in ("text", "code")]
-    overlap = overlaps(sections, trained)
-    clean = [s for s in sections if overlap[s.id] <= MAX_OVERLAP]
-    log.info(
-        "held-out mathematics: %d sections, %d overlap with training",
-        len(clean),
-        len(sections) - len(clean),
-    )
-    _write(folder / "held_out" / "math.jsonl.zst", _bounded(clean, config.held_out_bytes))
-
-
-def is_mathematics(section: str) -> bool:
-    """Whether formulas are at least three and at least 8 % of the characters."""
-    spans = _arms.formula_spans(section)
-    return len(spans) >= MIN_FORMULAS and sum(b - a for a, b in spans) >= MIN_FORMULA_SHARE * len(
-        section
-    )
-
-
-def overlaps(sections: Sequence[Sample], trained: Iterable[Path]) -> dict[str, float]:
-    """Share of each section's runs of 13 words that occur in any of the files."""
-    runs = {s.id: set(_runs(s.text or "")) for s in sections}
-    wanted: set[str] = set().union(*runs.values())
-    seen: set[str] = set()
-    for path in trained:
-        for sample in Jsonl(paths=(str(path),)).read():
-            seen |= wanted.intersection(_runs(sample.text or ""))
-    return {id: len(own & seen) / max(len(own), 1) for id, own in runs.items()}
-
-
-def _runs(text: str) -> Iterator[str]:
-    words = re.findall(r"\w+", text.lower())
-    return (" ".join(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1))
-
-
-def write_tokenizer(
-    folder: Path, config: CorpusConfig, sets: Sequence[PageSet], cache: Path
-) -> None:
-    """Train on neutral text and on the sources of the training packages, so that TeX has tokens too."""
-    if (folder / "tokenizer").is_dir():
+    if counts_file.is_file():
         return
-    packages = dict.fromkeys(package for pages in sets for package in pages.packages)
-
-    def texts() -> Iterator[str]:
-        for name in ("text", "code"):
-            samples = Jsonl(paths=(str(folder / "neutral" / f"{name}.jsonl.zst"),)).read()
-            yield from (s.text or "" for s in _bounded(samples, config.neutral_bytes // 4))
-        math = (text for _, text in _rst_documents(cache, tuple(packages)) if is_mathematics(text))
-        yield from islice(math, 400)
-
-    tokenizer = Tokenizer.train(texts(), config.vocab_size)
-    with atomic_path(folder / "tokenizer") as temporary:
-        temporary.mkdir()
-        tokenizer.save(temporary)
-
-
-def _rst_documents(cache: Path, packages: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for package in packages:
-        for path in sorted((cache / package).rglob("*.rst.txt")):
-            text = markdown(path.read_text(encoding="utf-8", errors="replace"))
-            if len(text) >= _arms.MIN_CHARS:
-                yield f"{package}/{path.relative_to(cache / package).as_posix()}", text
+    texts: dict[str, str] = {}
+    with progress(f"pages by {arm}", len(pages)) as bar:
+        for id, text in _extracted(arm, pages, workers):
+            if should_stop.is_set():
+                return
+            texts[id] = text
+            bar.advance()
+    kept = (Sample(id=id, source=arm, text=texts[id]) for id in sorted(texts) if texts[id])
+    write_jsonl(file, kept)
+    counts: dict[str, Counter[str]] = {}
+    for id, text in texts.items():
+        tally = counts.setdefault(id.split("/", 1)[0], Counter())
+        spans = _arms.formula_spans(text)
+        tally.update(pages=1, kept=bool(text), bytes=len(text.encode()), formulas=len(spans))
+    write_json(counts_file, {name: dict(tally) for name, tally in sorted(counts.items())})
 
 
-def _share(name: str) -> float:
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") / 2**64
+def _extracted(arm: str, pages: Mapping[str, Path], workers: int) -> Iterator[tuple[str, str]]:
+    if workers < 2:
+        yield from ((id, _arms.extract(arm, id, path)) for id, path in pages.items())
+        return
+    pool = ProcessPoolExecutor(workers)
+    try:
+        made = pool.map(partial(_arms.extract, arm), pages, pages.values(), chunksize=4)
+        yield from zip(pages, made, strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _bounded(samples: Iterable[Sample], limit: int) -> Iterator[Sample]:
-    """The first samples that reach `limit` bytes together."""
-    size = 0
-    for sample in samples:
-        yield sample
-        size += len((sample.text or "").encode())
-        if size >= limit:
-            return
-
-
-def _write(path: Path, samples: Iterator[Sample]) -> None:
-    if not write_jsonl(path, samples):
-        raise InputError(str(path), "no document", "check the packages of the corpus")
+def _totals(folder: Path, arm: str, pages: PageSet) -> dict[str, int]:
+    """Size of one pass over a set as an arm gives it."""
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    source = PageSample(path=str(folder / "pages" / f"{arm}.jsonl.zst"), pages=pages)
+    texts = [sample.text or "" for sample in source.read()]
+    return {
+        "pages": len(texts),
+        "bytes": sum(len(text.encode()) for text in texts),
+        "tokens": sum(map(len, tokenizer.encode_batch(texts))),
+        "formulas": sum(len(_arms.formula_spans(text)) for text in texts),
+    }
 
 
 def _sizes(folder: Path) -> dict[str, dict[str, int]]:

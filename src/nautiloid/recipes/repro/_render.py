@@ -123,13 +123,18 @@ def render_pages(pages: Mapping[str, Path], folder: Path, libraries: Path) -> di
     for start in range(0, len(waiting), PAGES_PER_PROCESS):
         group = waiting[start : start + PAGES_PER_PROCESS]
         texts = {name: pages[name].read_text(encoding="utf-8", errors="replace") for name in group}
-        formulas = {name: [_formula(m) for m in _SPHINX.finditer(texts[name])] for name in group}
+        formulas = {name: page_formulas(texts[name]) for name in group}
         answers = iter(_answers([f for name in group for f in formulas[name]], libraries))
         for name in group:
             own = [next(answers) for _ in formulas[name]]
             write_text(made[name], _rewritten(texts[name], formulas[name], own, encoding_of(name)))
         log.info("%d of %d pages with other formulas", start + len(group), len(waiting))
     return made
+
+
+def page_formulas(text: str) -> list[Formula]:
+    """The formulas of a page by Sphinx."""
+    return [_formula(match) for match in _SPHINX.finditer(text)]
 
 
 def _answers(formulas: Sequence[Formula], libraries: Path) -> list[Mapping[str, str]]:

@@ -45,6 +45,15 @@ def tables(results: Mapping[str, Any]) -> Iterator[str]:
         for measure, title in NAMES.items():
             yield f"| {title} | {' | '.join(f'{mean(arms[arm][measure]):.4f}' for arm in arms)} |"
         yield ""
+        yield "| one pass over the pages | pages | bytes | tokens | formulas | passes made |"
+        yield "|---|---|---|---|---|---|"
+        share = results["weights"]["pages"] * results["tokens"] / results["share"]
+        for arm, size in results["corpus"]["sets"][name].items():
+            counts = " | ".join(
+                f"{size[key]:,}" for key in ("pages", "bytes", "tokens", "formulas")
+            )
+            yield f"| {arm} | {counts} | {share / size['tokens']:.1f} |"
+        yield ""
         yield "| difference, ours minus peer | peer | mean | 95 % over seeds | 95 % over documents |"
         yield "|---|---|---|---|---|"
         for peer, by in compared["differences"].items():

@@ -25,8 +25,8 @@ annotation, Wikipedia's, WordPress images. Every seed draws 80 % of the pages, t
 **Blend.** 60 % pages, 20 % prose and 20 % code that came from no web page, as such corpora are used in a blend.
 
 **Held out.** `math`: sections dense in formulas from the reStructuredText sources of other projects, no page of
-which is trained on, formulas as `$TeX$`; sections that share more than 5 % of their runs of 13 words with
-any arm's text are out. `code`: modules of Python's standard library. `text`: Python's own documentation.
+which is trained on, formulas as `$TeX$`, no other markup; sections that share more than 5 % of their runs of 13
+words with any arm's text are out. `code`: modules of Python's standard library. `text`: Python's own documentation.
 Neither comes from HTML, so no extractor made it. The bias that remains: TeX is the reference notation, so an arm
 that leaves a formula in another notation (MathML, Unicode) is charged for it. That is the claim under test.
 
@@ -51,8 +51,8 @@ from nautiloid.model.blocks.mamba.config import MambaConfig
 from nautiloid.model.blocks.mlp.config import MLPConfig
 from nautiloid.model.config import ModelConfig
 from nautiloid.recipes.repro._cc_math import CcMathRecipe
-from nautiloid.recipes.repro._corpus import CorpusConfig
 from nautiloid.recipes.repro._pages import PageSet
+from nautiloid.recipes.repro._texts import TextConfig
 from nautiloid.train.config import AdamWConfig, LossConfig, TrainerConfig
 from nautiloid.train.schedule import ScheduleConfig
 
@@ -74,7 +74,7 @@ def recipe() -> CcMathRecipe:
     vocab_size = 4096
     return CcMathRecipe(
         name="repro-cc-math",
-        texts=CorpusConfig(held_out=HELD_OUT, text="python3.11-doc", vocab_size=vocab_size),
+        texts=TextConfig(held_out=HELD_OUT, text="python3.11-doc", vocab_size=vocab_size),
         sets={
             "mixed": PageSet(packages=ENCODED + IN_TEXT, per_package=150),
             "control": PageSet(packages=SPHINX, per_package=300),
@@ -138,7 +138,7 @@ def debug() -> CcMathRecipe:
         base,
         name="repro-cc-math-debug",
         cache=None,
-        texts=CorpusConfig(
+        texts=TextConfig(
             held_out=("tiny-held-out",), text="tiny-text", vocab_size=vocab_size,
             neutral_bytes=40_000, held_out_bytes=4_000,
         ),

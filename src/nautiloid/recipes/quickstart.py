@@ -1,9 +1,9 @@
-"""From the text on this machine to a small model that thinks and answers. CPU, 2 cores, minutes.
+"""From web pages made on this machine to a small model that thinks and answers. CPU, 2 cores, minutes.
 
     nautiloid quickstart
     nautiloid quickstart --preset debug --out runs/tiny       # every stage for a few steps, seconds
 
-Corpus, tokenizer, pretraining, fine-tuning on two environments with thinking on and off, held-out
+Pages, curation, tokenizer, pretraining, fine-tuning on two environments with thinking on and off, held-out
 accuracy of the untrained, the pretrained and the tuned model, sample chats, report. Every stage
 goes on where it was interrupted.
 
@@ -19,15 +19,23 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nautiloid.core.config import Recipe
 from nautiloid.core.run import Run
+from nautiloid.curate.dedup.exact import Exact
+from nautiloid.curate.dedup.minhash import MinHash
+from nautiloid.curate.docpages.write import ARCHIVES, DocPages
+from nautiloid.curate.extract.dom import Dom
+from nautiloid.curate.filters.clean import Clean
+from nautiloid.curate.filters.length import Length
+from nautiloid.curate.filters.licence import Licence
+from nautiloid.curate.readers.warc import Warc
+from nautiloid.curate.recipe import CurateRecipe
 from nautiloid.data.loader import LoaderConfig
 from nautiloid.data.mixing import mix
-from nautiloid.data.source import Source
 from nautiloid.data.sources.environment import EnvironmentSource
-from nautiloid.data.sources.jsonl import Jsonl
-from nautiloid.data.sources.python_install import PythonInstall
+from nautiloid.data.sources.parquet import Parquet
 from nautiloid.envs.environment import Environment
 from nautiloid.envs.sorting import Sorting
 from nautiloid.envs.sums import Sums
@@ -54,9 +62,9 @@ class QuickstartRecipe(Recipe):
     """All stages of the main job; each is a run in a folder of its own.
 
     Args:
-        documents: Real text; copied into the run with its licences.
-        held_out: Text that is never trained on.
-        tokenizer: Trained on the copy.
+        pages: Pages of docstrings, made here with what they say known.
+        held_out: Pages of other modules, never trained on.
+        tokenizer: Trained on the curated text.
         model: Shape of the model.
         pretrain_loader: Packing of the pretraining.
         pretrain: Trainer of the pretraining.
@@ -68,8 +76,8 @@ class QuickstartRecipe(Recipe):
         problems: Held-out problems a benchmark.
     """
 
-    documents: Source
-    held_out: Source
+    pages: DocPages
+    held_out: DocPages
     tokenizer: TokenizerConfig
     model: ModelConfig
     pretrain_loader: LoaderConfig
@@ -84,7 +92,8 @@ class QuickstartRecipe(Recipe):
     def run(self, run: Run) -> None:
         """The table of contents: every line is a stage."""
         stages: tuple[tuple[str, Callable[[Run], None]], ...] = (
-            ("corpus", self.write_corpus),
+            ("pages", self.write_pages),
+            ("curation", self.run_curate),
             ("tokenizer", self.train_tokenizer),
             ("untrained", self.write_untrained),
             ("pretraining", self.run_pretrain),
@@ -122,14 +131,29 @@ class QuickstartRecipe(Recipe):
             "evaluation": f"{self.problems} problems a benchmark",
         }
 
-    def write_corpus(self, run: Run) -> None:
-        """Copy training and held-out text into the run, with a count of documents by licence."""
-        from nautiloid.data.corpus import write_corpus
+    def write_pages(self, run: Run) -> None:
+        """Render docstrings to HTML, several ways to write a formula among them, as web archives."""
+        from nautiloid.curate.docpages.write import write_pages
 
-        write_corpus(run.path / "corpus", {"train": self.documents, "test": self.held_out})
+        for split, pages in (("train", self.pages), ("test", self.held_out)):
+            write_pages(run.path / "pages" / split, pages)
+
+    def run_curate(self, run: Run) -> None:
+        """Curate both parts, the held-out one without what is in the other; measure the extraction."""
+        from nautiloid.core.files import write_json
+        from nautiloid.curate.docpages.recall import measure
+
+        for split in ("train", "test"):
+            run.nested(f"curate-{split}", self.curate_recipe(run, split))
+            if run.should_stop.is_set():
+                return
+        recall = measure(run.path / "pages" / "train", self.shards(run, "train"))
+        for line in recall.lines():
+            log.info("extraction: %s", line)
+        write_json(run.path / "extraction.json", recall.figures())
 
     def train_tokenizer(self, run: Run) -> None:
-        """Train the tokenizer on the copy."""
+        """Train the tokenizer on the curated text."""
         from nautiloid.train.session import train_tokenizer
 
         train_tokenizer(run.path / "tokenizer", mix(self.text(run, "train")), self.tokenizer)
@@ -143,12 +167,13 @@ class QuickstartRecipe(Recipe):
     def run_pretrain(self, run: Run) -> None:
         """Train on the text; the unigram entropy of the held-out text is the loss to beat."""
         from nautiloid.core.metrics import Metrics
-        from nautiloid.data.corpus import unigram_entropy
+        from nautiloid.data.entropy import unigram_entropy
 
         run.nested("pretrain", self.pretrain_recipe(run))
         if run.should_stop.is_set() or self.unigram_entropy(run) is not None:
             return
-        entropy = unigram_entropy(run.path / "corpus", run.path / "tokenizer")
+        texts = self.text(run, "train"), self.text(run, "test")
+        entropy = unigram_entropy(*texts, run.path / "tokenizer")
         metrics = Metrics(run.path / "pretrain" / "metrics.jsonl")
         metrics.write("baseline", 0, {"unigram_entropy": entropy})
 
@@ -210,10 +235,11 @@ class QuickstartRecipe(Recipe):
         write_report([run.path], run.path / "report.html", title="Quickstart")
 
     def figures(self, run: Run) -> dict[str, float]:
-        """Accuracies by model, benchmark and mode; held-out loss beside the unigram entropy."""
+        """Extraction; accuracies by model, benchmark and mode; held-out loss beside the unigram entropy."""
         from nautiloid.core.files import read_json
 
-        figures: dict[str, float] = {}
+        extraction = read_json(run.path / "extraction.json")
+        figures = {f"extraction/{name}": value for name, value in extraction.items()}
         for name in ("untrained", "pretrain", "sft"):
             done = read_json(run.path / f"eval-{name}" / "done.json")
             figures |= {f"{name}/{key}": value for key, value in done.items() if "/" in key}
@@ -225,9 +251,25 @@ class QuickstartRecipe(Recipe):
         figures["held_out_unigram_entropy"] = entropy
         return figures
 
-    def text(self, run: Run, split: str) -> Jsonl:
-        """The copied text."""
-        return Jsonl(paths=(str(run.path / "corpus" / f"{split}.jsonl.zst"),))
+    def text(self, run: Run, split: str) -> Parquet:
+        """The curated text of one part."""
+        return Parquet(paths=(str(self.shards(run, split)),))
+
+    def shards(self, run: Run, split: str) -> Path:
+        """Where the curation of one part puts its documents."""
+        return run.path / f"curate-{split}" / "shards" / "parquet" / "all"
+
+    def curate_recipe(self, run: Run, split: str) -> CurateRecipe:
+        """Settings of the curation of one part inside this run."""
+        known = (str(run.path / "curate-train"),) if split == "test" else ()
+        return CurateRecipe(
+            name=f"curate-{split}",
+            seed=self.seed,
+            source=Warc(paths=(str(run.path / "pages" / split / ARCHIVES),)),
+            extractor=Dom(),
+            stages=(Clean(), Length(min_chars=200), Licence()),
+            dedup=(Exact(), MinHash(reference=known)),
+        )
 
     def pretrain_recipe(self, run: Run) -> PretrainRecipe:
         """Settings of the pretraining inside this run."""
@@ -247,8 +289,8 @@ def recipe() -> QuickstartRecipe:
     vocab_size = 1536
     return QuickstartRecipe(
         name="quickstart",
-        documents=PythonInstall(which=("docstrings",), max_bytes=12_000_000),
-        held_out=PythonInstall(which=("docstrings",), split="test", max_bytes=300_000),
+        pages=DocPages(max_bytes=4_500_000),
+        held_out=DocPages(split="test", max_bytes=300_000),
         tokenizer=TokenizerConfig(vocab_size=vocab_size, num_documents=600),
         model=ModelConfig(
             vocab_size=vocab_size,
@@ -306,8 +348,8 @@ def debug() -> QuickstartRecipe:
     return replace(
         base,
         name="quickstart-debug",
-        documents=PythonInstall(which=("docstrings",), max_documents=40),
-        held_out=PythonInstall(which=("docstrings",), split="test", max_documents=5),
+        pages=DocPages(max_pages=40),
+        held_out=DocPages(split="test", max_pages=5),
         tokenizer=TokenizerConfig(vocab_size=512, num_documents=40),
         model=replace(base.model, vocab_size=512, hidden_size=32),
         pretrain=replace(base.pretrain, schedule=schedule, **few),

@@ -23,7 +23,8 @@ from nautiloid.curate.store import JsonlWriter
 from nautiloid.curate.warc_writer import writing
 from nautiloid.data.sources.python_install import Module, PythonInstall, documented, parse
 
-ARCHIVE, TRUTH = "pages.warc.gz", "truth.jsonl.zst"
+ARCHIVES, TRUTH = "warc", "truth.jsonl.zst"
+ARCHIVE_PAGES = 100  # an archive is a unit of work of the curation
 DATE = datetime(2000, 1, 1, tzinfo=UTC)  # the same bytes on every day
 BATCH = 16
 
@@ -65,7 +66,7 @@ class Made:
 
 
 def write_pages(folder: Path, config: DocPages) -> None:
-    """Write `pages.warc.gz` and `truth.jsonl.zst`; does nothing when a whole copy is there.
+    """Write the archives `warc/*.warc.gz` and `truth.jsonl.zst`; does nothing when a whole copy is there.
 
     Raises:
         InputError: docutils is not installed, nothing is documented, or the copy was damaged since.
@@ -73,23 +74,30 @@ def write_pages(folder: Path, config: DocPages) -> None:
     if (folder / MANIFEST).is_file():
         verify_manifest(folder)
         return
-    pages = size = 0
+    count = 0
     with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        with (
-            writing(temporary / ARCHIVE, date=DATE) as archive,
-            JsonlWriter(temporary / TRUTH) as truth,
-        ):
-            for page in _pages(config):
-                size += page.size
-                if size > config.max_bytes or pages == config.max_pages:
-                    break
-                pages += 1
-                archive.response(page.url, page.html.encode(), charset="utf-8")
-                truth.write({"url": page.url, **page.truth})
-        if not pages:
+        (temporary / ARCHIVES).mkdir(parents=True)
+        pages = _some(_pages(config), config)
+        with JsonlWriter(temporary / TRUTH) as truth:
+            while batch := list(itertools.islice(pages, ARCHIVE_PAGES)):
+                name = f"pages-{count // ARCHIVE_PAGES:05d}.warc.gz"
+                with writing(temporary / ARCHIVES / name, date=DATE) as archive:
+                    for page in batch:
+                        archive.response(page.url, page.html.encode(), charset="utf-8")
+                        truth.write({"url": page.url, **page.truth})
+                count += len(batch)
+        if not count:
             raise InputError("pages", config.split, "no installed module is documented")
-        write_manifest(temporary, pages=pages)
+        write_manifest(temporary, pages=count)
+
+
+def _some(pages: Iterator[Made], config: DocPages) -> Iterator[Made]:
+    size = 0
+    for page in itertools.islice(pages, config.max_pages):
+        size += page.size
+        if size > config.max_bytes:
+            return
+        yield page
 
 
 def _pages(config: DocPages) -> Iterator[Made]:

@@ -9,6 +9,8 @@ XHTML = "application/xhtml+xml"
 TEXT = "text/plain"
 NOTEBOOK = "application/x-ipynb+json"
 BINARY = "application/octet-stream"
+GIVEN = (HTML, XHTML, TEXT, NOTEBOOK)
+"""What readers of archives give; other kinds are passed over."""
 
 _HTML = re.compile(
     rb"\s{0,200}(?:<\?xml[^>]{0,300}>\s{0,50})?(?:<!--(?:[^-]|-(?!->)){0,800}-->\s{0,50}){0,3}"

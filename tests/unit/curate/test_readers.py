@@ -265,41 +265,15 @@ def test_damaged_and_wrong_parquet(tmp_path: Path):
 
 
 def test_notebooks(tmp_path: Path):
-    cells = [
-        {"cell_type": "markdown", "source": ["# Title\n", "Let $x$."]},
-        {
-            "cell_type": "code",
-            "source": "print(1)\n```",
-            "outputs": [
-                {
-                    "output_type": "stream",
-                    "name": "stdout",
-                    "text": ["1\n", "\x1b[31mred\x1b[0m\n"],
-                },
-                {"output_type": "stream", "name": "stderr", "text": "warning"},
-                {"output_type": "execute_result", "data": {"text/plain": "42", "image/png": "AA"}},
-                {"output_type": "display_data", "data": {"text/plain": "<Figure size 6x4>"}},
-                {"output_type": "error", "ename": "E"},
-            ],
-        },
-        {"cell_type": "raw", "source": "raw"},
-        {"cell_type": "code", "source": "", "outputs": []},
-        5,
-    ]
-    (tmp_path / "a.ipynb").write_text(json.dumps(notebook(*cells)))
-    (tmp_path / "b.ipynb").write_text("{}")
-    (tmp_path / "c.ipynb").write_text("[" * 200_000)
-    old = {"worksheets": [{"cells": [{"cell_type": "heading", "level": 2, "source": "Old"}]}]}
-    (tmp_path / "d.ipynb").write_text(json.dumps(old))
-    first, *bad, last = items(Notebook(paths=(str(tmp_path),)))
-    assert isinstance(first, Document)
-    assert first.meta["title"] == "Title"
-    assert first.text == (
-        "# Title\nLet $x$.\n\n````python\nprint(1)\n```\n````\n\n```\n1\nred\n42\n```\n\nraw"
-    )
-    assert faults(list(bad)) == [("bad_notebook", "b.ipynb"), ("bad_notebook", "c.ipynb")]
-    assert isinstance(last, Document)
-    assert last.text == "## Old"
+    content = json.dumps(notebook({"cell_type": "markdown", "source": "x"})).encode()
+    (tmp_path / "a.ipynb").write_bytes(content)
+    (tmp_path / "b.ipynb.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "c.ipynb").write_bytes(b"")
+    found = items(Notebook(paths=(str(tmp_path),)))
+    pages = [(i.id, i.content, i.mime) for i in found if isinstance(i, Page)]
+    mime = "application/x-ipynb+json"
+    assert pages == [("a.ipynb", content, mime), ("b.ipynb.gz", content, mime)]
+    assert faults(found) == [("empty", "c.ipynb")]
 
 
 def mixed(root: Path) -> None:
@@ -317,8 +291,8 @@ def test_files_of_every_kind(tmp_path: Path):
     names = [u.name for u in reader.units()]
     assert [n.split(":")[0] for n in names] == ["html", "jsonl", "notebook", "parquet"]
     found = items(reader)
-    assert texts(found) == ["row", "nb", "cell"]
-    assert [i.id for i in found if isinstance(i, Page)] == ["pages/p.html"]
+    assert texts(found) == ["row", "cell"]
+    assert [i.id for i in found if isinstance(i, Page)] == ["pages/p.html", "n.ipynb"]
     assert from_json(Reader, to_json(reader)) == reader
     several = (str(tmp_path / "pages"), str(tmp_path / "t.parquet"), str(tmp_path / "rows/*.gz"))
     found = items(Files(paths=several))

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from nautiloid.core.types import Document
 from nautiloid.curate.page import Fault, Page
 from nautiloid.curate.reader import Item, Limits, Reader
 from nautiloid.curate.readers import _files
@@ -356,28 +355,25 @@ def test_types(head: bytes, body: bytes, expected: tuple[str, str | None] | None
     assert len(items) == len(found)
 
 
-def test_text_and_notebooks_are_documents(tmp_path: Path):
-    text = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nна".encode("cp1251")
-    [document] = http(text + " математика и другие слова".encode("cp1251"), tmp_path)
-    assert isinstance(document, Document)
-    assert document.text == "на математика и другие слова"
-    assert document.meta["charset"] == "windows-1251"
-    notebook = b'{"nbformat": 4, "cells": [{"cell_type": "markdown", "source": ["# T\\n", "$x$"]}]}'
-    [document] = http(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + notebook, tmp_path
-    )
-    assert isinstance(document, Document)
-    assert (document.text, document.meta["title"]) == ("# T\n$x$", "T")
+def test_text_and_notebooks(tmp_path: Path):
+    text = "на математика и другие слова".encode("cp1251")
+    [page] = http(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + text, tmp_path)
+    assert isinstance(page, Page)
+    assert (page.content, page.mime) == (text, "text/plain")
+    notebook = b'{"nbformat": 4, "cells": []}'
+    [page] = http(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + notebook, tmp_path)
+    assert isinstance(page, Page)
+    assert (page.content, page.mime) == (notebook, "application/x-ipynb+json")
 
 
 def test_wet(tmp_path: Path):
     with writing(tmp_path / "a.warc.wet.gz", date=DATE) as writer:
         writer.info("a.warc.wet.gz", {"software": "test"})
         writer.conversion("http://x/ä", "Größe\n" * 3)
-    [document] = read_all(Warc(paths=(str(tmp_path),), licence="CC0-1.0"))
-    assert isinstance(document, Document)
-    assert (document.text, document.licence) == ("Größe\n" * 3, "CC0-1.0")
-    assert document.meta["url"] == "http://x/ä"
+    [page] = read_all(Warc(paths=(str(tmp_path),), licence="CC0-1.0"))
+    assert isinstance(page, Page)
+    assert (page.content.decode(), page.mime) == ("Größe\n" * 3, "text/plain")
+    assert (page.url, page.licence, page.charset) == ("http://x/ä", "CC0-1.0", "utf-8")
 
 
 @pytest.mark.parametrize("status", [301, 404, 500])

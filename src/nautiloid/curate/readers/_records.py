@@ -1,13 +1,10 @@
-"""From a record of an archive to the page or document it holds."""
+"""From a record of an archive to the page it holds."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from nautiloid.core.types import Document
 from nautiloid.curate import sniff
-from nautiloid.curate.charset import decode
-from nautiloid.curate.notebook import NotebookError, notebook_text
 from nautiloid.curate.page import Fault, Page
 from nautiloid.curate.reader import Limits
 from nautiloid.curate.warc import http
@@ -19,7 +16,7 @@ BLOCK_SLACK_BYTES = 1 << 16
 
 def item(
     record: Record, name: str, limits: Limits, licence: str | None = None
-) -> Page | Document | Fault | None:
+) -> Page | Fault | None:
     """What a record holds; None where it holds nothing for a corpus.
 
     Args:
@@ -64,39 +61,10 @@ def item(
         mime = http.media_type(headers.get("warc-identified-payload-type"))[0]
     if not content.strip():
         return None
-    is_text = type_ == "conversion"
-    kind = sniff.TEXT if is_text else sniff.kind(content, mime, url)
-    return make(place, content, kind, url=url, charset=charset, licence=licence, meta=meta)
-
-
-def make(
-    id: str,
-    content: bytes,
-    kind: str,
-    *,
-    url: str | None,
-    charset: str | None,
-    licence: str | None,
-    meta: dict[str, Any],
-) -> Page | Document | Fault | None:
-    """A page of HTML, a document of text or of a notebook; None for other kinds."""
-    if kind in (sniff.HTML, sniff.XHTML):
-        return Page(id, content, url, kind, charset, licence, meta)
-    if kind not in (sniff.TEXT, sniff.NOTEBOOK):
-        return None
-    is_notebook = kind == sniff.NOTEBOOK
-    text, name = decode(content, charset, "application/json" if is_notebook else kind, url)
-    if url is not None:
-        meta["url"] = url
-    meta |= {"mime": kind, "charset": name}
-    if is_notebook:
-        try:
-            text, title = notebook_text(text)
-        except NotebookError as error:
-            return Fault(id, "bad_notebook", str(error))
-        if title is not None:
-            meta["title"] = title
-    return Document(id, text, licence=licence, meta=meta) if text.strip() else None
+    if type_ == "conversion":
+        return Page(place, content, url, sniff.TEXT, charset or "utf-8", licence, meta)
+    kind = sniff.kind(content, mime, url)
+    return Page(place, content, url, kind, charset, licence, meta) if kind in sniff.GIVEN else None
 
 
 def _url(value: str | None) -> str | None:

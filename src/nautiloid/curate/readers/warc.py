@@ -19,7 +19,7 @@ SUFFIXES = tuple(f".{kind}{packed}" for kind in ("warc", "wet") for packed in ("
 @reader("warc")
 @dataclass(frozen=True, kw_only=True)
 class Warc(Reader):
-    """Pages of the response records, text of the conversion records (WET) of web archives.
+    """Pages of the response records and texts of the conversion records (WET) of web archives.
 
     Damage costs the damaged records only: reading goes on at the next record, and what was lost is
     counted. Records of other types, responses other than 2xx and types other than HTML, XHTML,

@@ -134,8 +134,10 @@ const refused = [];
 for (const tex of drawn.candidates) {
   if (formulas.length === 60) break;
   try {
-    katexed(tex, true, 'html');
-    mathml(tex, true);
+    for (const display of [true, false]) {
+      katexed(tex, display, 'html');
+      mathml(tex, display);
+    }
     formulas.push({tex, display: formulas.length % 3 === 0});
   } catch (error) {
     refused.push(tex);

@@ -10,8 +10,8 @@ the docstrings of scipy and numpy. `make.mjs` takes the first 60 that both KaTeX
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
-import random
 import re
 import sys
 from importlib import import_module
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 SEED = 20261122
-COUNT = 200
+COUNT = 300
 # Shorter ones say little, longer ones are whole derivations.
 LENGTHS = range(18, 260)
 
@@ -62,11 +62,17 @@ def usable(tex: str) -> bool:
     """ASCII, of a length worth a test, with a command or a script, without delimiters or markup of reST."""
     if len(tex) not in LENGTHS or not tex.isascii() or not re.search(r"\\[A-Za-z]|[\^_]", tex):
         return False
-    if any(mark in tex for mark in ("$", "==", ":label:", ":nowrap:", "::", "%", "\\\\(", "&&", "\\label")):
+    if any(mark in tex for mark in ("$", "==", "`", ":label:", ":nowrap:", "::", "%", "&&", "\\label")):
         return False
-    if re.search(r"(?<![\\A-Za-z])[A-Za-z]{4,} [A-Za-z]{3,}", re.sub(r"\\text\{[^}]*\}", "", tex)):
+    # Prose of the docstring that ran into the formula.
+    if re.search(r"(?<![\\A-Za-z])[A-Za-z]{2,} [A-Za-z]{2,}", re.sub(r"\\(text|mathrm)\{[^}]*\}", "", tex)):
         return False
     return tex.count("{") == tex.count("}") and not tex.startswith(("\\[", "\\("))
+
+
+def rank(tex: str) -> str:
+    """Place of a formula in the draw."""
+    return hashlib.sha256(f"{SEED} {tex}".encode()).hexdigest()
 
 
 def main() -> None:
@@ -76,11 +82,11 @@ def main() -> None:
         printed(roots["sympy"]) + documented(roots["sympy"]),
         documented(roots["scipy"]) + documented(roots["numpy"]),
     )
-    chance = random.Random(SEED)
     drawn: list[list[str]] = []
     for half in halves:
-        pool = sorted({tex.strip() for tex in half if usable(tex.strip())})
-        drawn.append(chance.sample(pool, COUNT))
+        # Ranks by hash: what is refused later does not change the order of the others.
+        pool = {tex.strip() for tex in half if usable(tex.strip())}
+        drawn.append(sorted(pool, key=rank)[:COUNT])
     candidates = [tex for pair in zip(*drawn, strict=True) for tex in pair]
     source = {name: version(name) for name in roots}
     json.dump({"seed": SEED, "source": source, "candidates": candidates}, sys.stdout, indent=0)

@@ -53,9 +53,9 @@ def clean(tex: str, is_display: bool) -> str:
         tex = _LINES.sub("\n" if is_display else " ", tex)
     if "  " in tex:
         tex = _SPACES.sub(" ", tex)
-    # A last backslash would escape the closing delimiter.
+    # A control space at the end shows nothing, and without its blank it would escape the delimiter.
     if tex.endswith("\\") and (len(tex) - len(tex.rstrip("\\"))) % 2:
-        tex += " "
+        tex = tex[:-1].rstrip()
     return tex
 
 

@@ -9,6 +9,7 @@ points of their outlines. Class names are those of KaTeX 0.10 to 0.19; newer one
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from selectolax.lexbor import LexborNode
 
@@ -175,7 +176,7 @@ def _text(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     for child in _children(node):
         inner = _names(child) if child.tag != "-text" else names
         text = child.text(deep=True)
-        if child.tag != "-text" and not (child.first_child is None or child.css_first("span span") is None):
+        if any(grandchild.tag != "-text" for grandchild in _children(child)):
             out += _element(child, inner, depth + 1)
             continue
         font = next((_TEXT_FONTS[name] for name in inner if name in _TEXT_FONTS), "")
@@ -194,9 +195,12 @@ def _named(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     if "op-limits" in names:
         return [_limits(node, depth)]
     inner = _content(node, depth)
-    if inner and all(one.tag == "mi" and one.get("mathvariant") == "normal" for one in inner):
+    # The last letter of a name may stand in a span of its own, for its slant.
+    if len(inner) > 1 or (inner and inner[0].get("mathvariant") == "normal"):
         name = "".join(one.text for one in inner)
-        return [Element("mi", {}, text=name), Element("mo", {}, text="\u2061")]
+        if all(one.tag == "mi" and not one.children for one in inner) and name.isalpha():
+            attributes: dict[str, str | None] = {"mathvariant": "normal"} if len(name) == 1 else {}
+            return [Element("mi", attributes, text=name), Element("mo", {}, text="\u2061")]
     return inner
 
 
@@ -261,7 +265,9 @@ def _boxes(node: LexborNode) -> list[_Box]:
     if column is None:
         return []
     boxes = [_Box(child) for child in _children(column) if child.tag != "-text"]
-    return sorted((box for box in boxes if box.node.first_child is not None), key=lambda box: box.height)
+    return sorted(
+        (box for box in boxes if box.node.first_child is not None), key=lambda box: box.height
+    )
 
 
 def _scripted(base: Element, node: LexborNode, depth: int) -> Element:
@@ -340,7 +346,11 @@ def _accent_char(box: _Box, names: list[str]) -> tuple[str, bool]:
 def _lined(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     tag, char = ("mover", "\u203e") if "overline" in names else ("munder", "\u2015")
     body = [element for box in _boxes(node) for element in _content(box.node, depth)]
-    return [Element(tag, {"accent": "true"}, [_row(body), Element("mo", {"stretchy": "true"}, text=char)])]
+    return [
+        Element(
+            tag, {"accent": "true"}, [_row(body), Element("mo", {"stretchy": "true"}, text=char)]
+        )
+    ]
 
 
 def _braced(node: LexborNode, names: list[str], depth: int) -> list[Element]:
@@ -350,7 +360,9 @@ def _braced(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     if len(boxes) < 2:
         return _content(node, depth)
     main, mark = (boxes[0], boxes[-1]) if is_over else (boxes[-1], boxes[0])
-    outlines = [] if mark.node.css_first(".stretchy, .katex-stretchy") is None else _outlines(mark.node)
+    outlines = (
+        [] if mark.node.css_first(".stretchy, .katex-stretchy") is None else _outlines(mark.node)
+    )
     if outlines and "svg-align" in mark.names:
         sign = Element("mo", {"stretchy": "true"}, text=stroke(outlines))
     else:
@@ -377,7 +389,9 @@ def _arrow(node: LexborNode, depth: int) -> list[Element]:
 def _limits(node: LexborNode, depth: int) -> Element:
     """An operator with something below and above; the operator stands in a span without class."""
     boxes = _boxes(node)
-    middle = next((index for index, box in enumerate(boxes) if not _names(box.content)), len(boxes) // 2)
+    middle = next(
+        (index for index, box in enumerate(boxes) if not _names(box.content)), len(boxes) // 2
+    )
     if not boxes:
         return _row(_content(node, depth))
     base = boxes[middle].row(depth)
@@ -434,11 +448,12 @@ def _table(node: LexborNode, depth: int, rules: list[float]) -> Element:
         if not heights or heights[-1] - height > 0.02:
             heights.append(height)
     rows = [
-        Element("mtr", {}, [_cell(column, height, depth) for column in columns]) for height in heights
+        Element("mtr", {}, [_cell(column, height, depth) for column in columns])
+        for height in heights
     ]
     lines = [
         "solid" if any(low < rule < high for rule in rules) else "none"
-        for high, low in zip(heights, heights[1:], strict=False)
+        for high, low in pairwise(heights)
     ]
     attributes: dict[str, str | None] = {
         "columnalign": " ".join(align),

@@ -2,11 +2,16 @@ r"""Scripts, limits and accents: `x_{i}^{2}`, `\sum_{i=1}^{n}`, `\hat{x}`, `\ove
 
 from __future__ import annotations
 
+import re
+
 from nautiloid.curate.math.pieces import Piece, atom, is_single
 from nautiloid.curate.math.rows import arguments
 from nautiloid.curate.math.symbols import join
 from nautiloid.curate.math.tree import Element
 
+_ACCENTED = re.compile(
+    r"\\(?:hat|tilde|bar|vec|dot|ddot|acute|grave|breve|check|mathring)\{(.{1,60})\}"
+)
 _FENCES = frozenset(("open", "close", "bar"))
 # Accent character -> command over one letter, command that stretches.
 _OVER = {
@@ -116,7 +121,14 @@ def _command(piece: Piece, base: Piece) -> str:
         return narrow
     if piece.accent == "true":
         return wide
-    return narrow if is_single(base.tex.strip()) or base.kind == "font" else wide
+    return narrow if is_single(_core(base.tex.strip())) or base.kind == "font" else wide
+
+
+def _core(tex: str) -> str:
+    r"""What stands below accents: `x` of `\dot{x}`."""
+    while (match := _ACCENTED.fullmatch(tex)) is not None:
+        tex = match[1]
+    return tex
 
 
 def over(element: Element, pieces: list[Piece]) -> Piece:

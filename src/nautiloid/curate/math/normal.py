@@ -12,7 +12,7 @@ import re
 from functools import cache
 
 from nautiloid.curate.math.delimiters import stripped
-from nautiloid.curate.math.symbols import FUNCTIONS, char_tex, tables
+from nautiloid.curate.math.symbols import FUNCTIONS, char_tex, join, tables
 
 # Braces nested deeper than this are compared as they stand.
 _MAX_DEPTH = 100
@@ -82,7 +82,9 @@ _BEFORE_CENTRED = frozenset(
     (*"+-=<>*", r"\cdot", r"\times", r"\leq", r"\geq", r"\rightarrow", r"\oplus", r"\otimes", r"\cup",
      r"\cap", r"\wedge", r"\vee", r"\circ", r"\pm", r"\Rightarrow", r"\in", r"\subset", r"\subseteq", r"\prec", r"\succ", r"\sim", r"\neq", r"\div", r"\int", r"\sum", r"\prod")
 )  # fmt: skip
-_SKIPPED_BLANKS = frozenset((" ", "\n", "\t"))
+# A font command around letters, in front of scripts; one with nothing behind it.
+_RUN = re.compile(r"(\\math[a-z]+|\\boldsymbol)\{((?:\\[A-Za-z]+|[^{}\\])+)\}")
+_WHOLE = re.compile(r"(?:\\math[a-z]+|\\boldsymbol)\{[^{}]+\}")
 
 
 def normalise(tex: str) -> str:
@@ -110,7 +112,11 @@ def _renamed(tokens: list[str]) -> list[str]:
             index += 1
             continue
         if token == r"\dots":
-            token = r"\cdots" if index < len(tokens) and _canonical(tokens[index]) in _BEFORE_CENTRED else r"\ldots"
+            token = (
+                r"\cdots"
+                if index < len(tokens) and _canonical(tokens[index]) in _BEFORE_CENTRED
+                else r"\ldots"
+            )
         if token in _UNSEEN_SET:
             continue
         if token[0] == "\\" and len(token) > 1:
@@ -138,12 +144,23 @@ def _split(tex: str) -> tuple[str, ...]:
     return tuple(token for token in _TOKEN.findall(tex) if not token.isspace())
 
 
+_LENGTH = re.compile(r"-?[0-9.]+(?:em|ex|pt|mm|cm|in|px|mu|baselineskip|jot)")
+_GREEK_NAMES = (
+    r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \iota \kappa \lambda "
+    r"\mu \nu \xi \pi \varpi \rho \varrho \sigma \varsigma \tau \upsilon \phi \varphi \chi \psi \omega "
+    r"\Gamma \Delta \Theta \Lambda \Xi \Pi \Sigma \Upsilon \Phi \Psi \Omega"
+)
+_GREEK = frozenset(_GREEK_NAMES.split())
+
+
 class _Reader:
     """Recursive descent over the tokens of one formula; depth is bounded."""
 
     def __init__(self, tokens: list[str]):
         self.tokens = tokens
         self.index = 0
+        # The font that holds where we are, "" for none.
+        self.font = ""
 
     def whole(self) -> str:
         """Everything, unbalanced braces included."""
@@ -190,8 +207,10 @@ class _Reader:
         sup = primes + sup
         if not sub and not sup:
             return _unbraced(base)
-        if base.startswith("{") and (_single(base[1:-1]) or _is_fenced(base[1:-1])):
-            base = base[1:-1]
+        if base.startswith("{"):
+            inner = base[1:-1]
+            if _single(inner) or inner.replace(".", "").isdigit() or _is_fenced(inner):
+                base = inner
         return base + (f"_{{{sub}}}" if sub else "") + (f"^{{{sup}}}" if sup else "")
 
     def _argument(self, depth: int) -> str:
@@ -226,7 +245,7 @@ class _Reader:
         if token == "{":
             return f"{{{self._group(depth)}}}"
         if token[0] != "\\" or len(token) == 1:
-            return token
+            return _lettered(self.font, token) if token.isalpha() else token
         if token in _DROPPED:
             self._argument(depth + 1)
             return ""
@@ -236,16 +255,20 @@ class _Reader:
             negated = self._argument(depth + 1)
             return _NEGATED.get(negated, "\\not" + negated)
         if token in ("\\bmod", "\\mod"):
-            return "\\mathrm{mod}"
+            return "{\\mathrm{mod}}"
         if token == "\\\\":
-            self._optional(depth)
+            self._optional(depth, is_length=True)
             return token
         if token in _ARITY:
             return self._command(token, depth)
-        name = token[1:]
-        return token if name not in FUNCTIONS else token
+        # Bold symbols differ from plain ones; upright ones do not.
+        return (
+            _lettered(self.font, token)
+            if self.font == "\\boldsymbol" and token in _GREEK
+            else token
+        )
 
-    def _optional(self, depth: int) -> str:
+    def _optional(self, depth: int, is_length: bool = False) -> str:
         """An optional argument in square brackets, "" without one."""
         if self._peek() == "*":
             self.index += 1
@@ -259,15 +282,22 @@ class _Reader:
             stop += 1
         if stop >= len(self.tokens):
             return ""
+        if is_length and not _LENGTH.fullmatch("".join(self.tokens[self.index + 1 : stop])):
+            return ""
         inner = _Reader(self.tokens[self.index + 1 : stop])
         self.index = stop + 1
         return inner.whole() if depth < _MAX_DEPTH else "".join(inner.tokens)
 
     def _command(self, token: str, depth: int) -> str:
-        option = self._optional(depth) if token in ("\\sqrt", "\\xrightarrow", "\\xleftarrow") else ""
-        arguments = [self._argument(depth + 1) for _ in range(_ARITY[token])]
+        option = (
+            self._optional(depth) if token in ("\\sqrt", "\\xrightarrow", "\\xleftarrow") else ""
+        )
         if token in _FONTS:
-            return _in_font(_FONTS[token], arguments[0])
+            outer, self.font = self.font, _FONTS[token]
+            inner = self._argument(depth + 1)
+            self.font = outer
+            return f"{{{inner}}}"
+        arguments = [self._argument(depth + 1) for _ in range(_ARITY[token])]
         if token in ("\\textcolor", "\\colorbox"):
             return f"{{{arguments[1]}}}"
         if token == "\\pmod":
@@ -323,18 +353,23 @@ class _Reader:
 
 
 def _row_text(atoms: list[str]) -> str:
-    """Atoms side by side; neighbours of one font in one command."""
+    """Atoms side by side; neighbours of one font in one command, scripts behind the last."""
     out: list[str] = []
     for atom in atoms:
-        if out and atom.startswith("\\math") and atom.endswith("}"):
-            head = atom[: atom.index("{") + 1] if "{" in atom else atom
-            if out[-1].startswith(head) and out[-1].endswith("}") and _closes(out[-1]) and _closes(atom):
-                merged = out[-1][:-1] + atom[len(head) :]
-                inner = merged[len(head) : -1]
-                out[-1] = _in_font(head[:-1], inner)
-                continue
-        out.append(atom)
-    return "".join(out)
+        match = _RUN.match(atom)
+        if (
+            match is not None
+            and out
+            and out[-1].startswith(match[1] + "{")
+            and _WHOLE.fullmatch(out[-1])
+        ):
+            out[-1] = out[-1][:-1] + match[2] + atom[match.end(2) :]
+        elif atom:
+            out.append(atom)
+    tex = ""
+    for atom in out:
+        tex = join(tex, _word(atom) if atom.startswith("\\mathrm{") else atom)
+    return tex
 
 
 def _closes(command: str) -> bool:
@@ -350,24 +385,27 @@ def _closes(command: str) -> bool:
     return False
 
 
-def _in_font(font: str, inner: str) -> str:
-    """A font around its letters; characters that no font changes stand alone."""
-    if font == "\\mathrm" and inner in FUNCTIONS:
-        return f"\\{inner}"
-    if not font or not any(char.isalpha() for char in inner):
-        return inner if _single(inner) or not inner else f"{{{inner}}}"
-    if font == "\\mathit" and len(inner) == 1:
-        return inner
-    if font == "\\mathrm" and inner.startswith("\\") and inner[1:] in FUNCTIONS:
-        return inner
-    return f"{font}{{{inner}}}"
+def _lettered(font: str, letter: str) -> str:
+    """A letter in its font; what no font changes stands alone."""
+    if not font or (font == "\\mathit" and len(letter) == 1):
+        return letter
+    return f"{font}{{{letter}}}"
+
+
+def _word(atom: str) -> str:
+    """Upright letters that TeX has a command for, as that command."""
+    end = atom.find("}")
+    name = atom[8:end]
+    return f"\\{name}{atom[end + 1 :]}" if name in FUNCTIONS else atom
 
 
 def _generalised(token: str, above: str, below: str) -> str:
     if token == "\\over":
         return f"\\frac{{{above}}}{{{below}}}"
     inner = f"\\atop{{{above}}}{{{below}}}"
-    left, right = {"\\choose": ("(", ")"), "\\brace": ("\\{", "\\}"), "\\brack": ("[", "]")}.get(token, ("", ""))
+    left, right = {"\\choose": ("(", ")"), "\\brace": ("\\{", "\\}"), "\\brack": ("[", "]")}.get(
+        token, ("", "")
+    )
     return left + inner + right
 
 
@@ -376,19 +414,38 @@ def _unbraced(tex: str) -> str:
 
 
 def _single(tex: str) -> bool:
-    return len(tex) == 1 or re.fullmatch(r"\\(?:[A-Za-z]+|.)", tex) is not None or (
-        tex.startswith("\\") and tex.endswith("}") and _closes(tex)
+    return (
+        len(tex) == 1
+        or re.fullmatch(r"\\(?:[A-Za-z]+|.)", tex) is not None
+        or (tex.startswith("\\") and tex.endswith("}") and _closes(tex))
     )
+
+
+_PAIRS = {
+    "(": ")",
+    "[": "]",
+    r"\{": r"\}",
+    r"\langle": r"\rangle",
+    r"\lfloor": r"\rfloor",
+    r"\lceil": r"\rceil",
+    "|": "|",
+    r"\|": r"\|",
+}
 
 
 def _is_fenced(tex: str) -> bool:
     """Whether one pair of brackets holds the whole group."""
-    pairs = {"(": ")", "[": "]"}
-    if not tex or tex[0] not in pairs or tex[-1] != pairs[tex[0]]:
+    tokens = _TOKEN.findall(tex)
+    if len(tokens) < 2 or _PAIRS.get(tokens[0]) != tokens[-1]:
         return False
+    if tokens[0] == tokens[-1]:
+        return tokens.count(tokens[0]) == 2
     depth = 0
-    for index, char in enumerate(tex):
-        depth += (char in "([") - (char in ")]")
-        if depth == 0:
-            return index == len(tex) - 1
+    for index, token in enumerate(tokens):
+        if token == tokens[0]:
+            depth += 1
+        elif token == tokens[-1]:
+            depth -= 1
+            if depth == 0:
+                return index == len(tokens) - 1
     return False

@@ -78,9 +78,9 @@ class Recovery:
 
     def in_text(self, text: str) -> str:
         """Text of one block outside code, its delimited formulas as marks."""
-        if "$" not in text and "\\" not in text and "[/" not in text:
-            if not self.delimiters.backticks or "`" not in text:
-                return text
+        has_ticks = self.delimiters.backticks and "`" in text
+        if not ("$" in text or "\\" in text or "[/" in text or has_ticks):
+            return text
         parts: list[str] = []
         done = 0
         for span in delimiters.find(text, self.delimiters):

@@ -2,6 +2,8 @@ r"""Rows of a formula: fences in pairs, matrices between brackets, functions, sp
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nautiloid.curate.math.pieces import Piece
 from nautiloid.curate.math.symbols import join
 
@@ -20,6 +22,8 @@ def row(pieces: list[Piece]) -> Piece:
         return pieces[0]
     if not pieces:
         return Piece("", kind="empty")
+    if len(pieces) == 2 and pieces[1].kind == "apply":
+        return _words(pieces)[0] if pieces[0].kind != "function" else pieces[0]
     is_tall = any(piece.is_tall for piece in pieces)
     whole = _one_group(pieces)
     if whole is not None:
@@ -64,9 +68,9 @@ def _one_group(pieces: list[Piece]) -> Piece | None:
         made = _around(pieces[0], pieces[1], pieces[2])
         if made is not None:
             return made
-    if len(pieces) <= 3 and pieces[0].tex == "\\{" and pieces[1].kind == "table":
-        if len(pieces) == 2 or pieces[2].kind == "null":
-            return _cases(pieces[1])
+    ends = len(pieces) == 2 or (len(pieces) == 3 and pieces[2].kind == "null")
+    if ends and pieces[0].tex == "\\{" and pieces[1].kind == "table":
+        return _cases(pieces[1])
     return None
 
 
@@ -112,9 +116,7 @@ def _paired(pieces: list[Piece]) -> list[Piece]:
         if kind == "open":
             waiting.append(len(out))
             out.append(piece)
-        elif kind == "null" and waiting:
-            _close(out, waiting.pop(), piece)
-        elif kind == "close" and waiting and _match(out[waiting[-1]], piece):
+        elif waiting and (kind == "null" or (kind == "close" and _match(out[waiting[-1]], piece))):
             _close(out, waiting.pop(), piece)
         elif kind == "table" and waiting and waiting[-1] == len(out) - 1 and out[-1].tex == "\\{":
             closing = pieces[index + 1] if index + 1 < len(pieces) else None
@@ -165,6 +167,7 @@ def _close(out: list[Piece], start: int, right: Piece) -> None:
 def _words(pieces: list[Piece]) -> list[Piece]:
     """Neighbours of one font in one command, words that are applied as operators, (mod n) as \\pmod."""
     out: list[Piece] = []
+    pieces = list(pieces)
     for index, piece in enumerate(pieces):
         following = pieces[index + 1] if index + 1 < len(pieces) else None
         if piece.kind in ("word", "font") and len(piece.parts) == 2:
@@ -190,6 +193,18 @@ def _words(pieces: list[Piece]) -> list[Piece]:
                 )
             else:
                 out.append(piece)
+        elif (
+            piece.tex == "\\_"
+            and out
+            and out[-1].kind == "word"
+            and following
+            and following.kind == "word"
+        ):
+            # Names of programs: rel_entr is one word.
+            inner = f"{out.pop().parts[1]}\\_{following.parts[1]}"
+            pieces[index + 1] = replace(
+                following, tex=f"\\mathrm{{{inner}}}", parts=("\\mathrm", inner)
+            )
         elif piece.kind != "apply":
             out.append(piece)
     return out
@@ -205,20 +220,26 @@ def _joined(pieces: list[Piece]) -> str:
         if not part:
             continue
         if kind == "relation" or (kind == "binary" and before not in _BEFORE_UNARY):
-            tex = f"{tex.rstrip(' ')} {part} " if tex else f"{part} "
+            tex = f"{_trimmed(tex)} {part} " if tex else f"{part} "
         elif kind == "punctuation" and piece.raw in (",", ";"):
-            tex = f"{tex.rstrip(' ')}{part} "
+            tex = f"{_trimmed(tex)}{part} "
         elif kind == "function":
-            tex = join(tex, part) + " "
-            if tex[-len(part) - 2 : -len(part) - 1].isalnum():
-                tex = tex[: -len(part) - 1] + " " + part + " "
-        elif part[0] in "([" and tex.endswith(" ") and before == "function":
-            tex = tex[:-1] + part
-        elif part[0] in "^_" and tex.endswith(" "):
-            tex = tex[:-1] + part
-        elif kind in ("close",) and tex.endswith(" ") and not tex.endswith("\\ "):
+            gap = " " if tex[-1:].isalnum() or tex[-1:] in ")]}" else ""
+            tex += f"{gap}{part} "
+        elif tex.endswith(" ") and not tex.endswith("\\ ") and _clings(part, kind, before):
             tex = tex[:-1] + part
         else:
             tex = join(tex, part)
         before = kind
-    return tex.strip() if not tex.endswith("\\ ") else tex
+    return _trimmed(tex).lstrip(" ")
+
+
+def _trimmed(tex: str) -> str:
+    """TeX without blanks at its end, but for the one of a control space."""
+    bare = tex.rstrip(" ")
+    return bare + " " if bare.endswith("\\") and not bare.endswith("\\\\") else bare
+
+
+def _clings(part: str, kind: str, before: str) -> bool:
+    """Whether no blank stands in front of a part: (x) of a function, scripts, closing brackets."""
+    return part[0] in "^_" or kind == "close" or (before == "function" and part[0] in "([")

@@ -14,6 +14,9 @@ _LENGTHS = {
     "verythickmathspace": 6 / 18,
     "veryverythickmathspace": 7 / 18,
 }
+# Characters that are nothing but width, in em.
+WIDTHS = {"\u2003": 1.0, "\u2002": 0.5, "\u2004": 1 / 3, "\u2005": 0.25, "\u2009": 1 / 6,
+          "\u200a": 0.06, "\u205f": 4 / 18, "\u202f": 1 / 6}  # fmt: skip
 _UNITS = {"ex": 0.45, "px": 1 / 16, "pt": 1 / 12, "mu": 1 / 18}
 
 

@@ -45,6 +45,9 @@ _TEXT_SPECIAL = str.maketrans(
     }
 )  # fmt: skip
 
+# Laid over the character before it: negation.
+_STROKE = "\u0338"
+
 # Mathematical alphanumeric symbols: first code point of each alphabet of 52 letters.
 _ALPHABETS = (
     (0x1D400, "\\mathbf"), (0x1D434, ""), (0x1D468, "\\boldsymbol"), (0x1D49C, "\\mathcal"),
@@ -109,7 +112,9 @@ def char_tex(char: str) -> str:
         font, plain = styled
         inner = symbols.get(plain, plain)
         return f"{font}{{{inner}}}" if font else inner
-    plain = unicodedata.normalize("NFKC", char)
+    plain = unicodedata.normalize("NFKD", char)
+    if len(plain) == 2 and plain[1] == _STROKE:
+        return join("\\not", char_tex(plain[0]))
     if plain != char and len(plain) == 1:
         return char_tex(plain)
     return char
@@ -122,7 +127,12 @@ def text_tex(text: str) -> str:
     '2\\pi r'
     """
     tex = ""
-    for char in unicodedata.normalize("NFC", text):
+    text = unicodedata.normalize("NFC", text)
+    for index, char in enumerate(text):
+        if char == _STROKE:
+            continue
+        if text[index + 1 : index + 2] == _STROKE:
+            tex = join(tex, "\\not")
         tex = join(tex, char_tex(char))
     return tex
 

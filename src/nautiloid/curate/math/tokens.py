@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from nautiloid.curate.math.pieces import Piece
-from nautiloid.curate.math.spaces import space
+from nautiloid.curate.math.spaces import WIDTHS, space, width_tex
 from nautiloid.curate.math.symbols import (
     FUNCTIONS,
     alphanumeric,
@@ -126,7 +126,7 @@ def _number(element: Element) -> Piece:
     tex = text_tex(" ".join(text.split()))
     if font and variant not in _NUMBER_FONT_LESS:
         return Piece(f"{font}{{{tex}}}", raw=text, parts=(font, tex), kind="font")
-    return Piece(tex, raw=text, is_group=len(text) <= 1, kind="number")
+    return Piece(tex, raw=text, kind="number")
 
 
 def _stretchy(element: Element) -> bool | None:
@@ -227,10 +227,10 @@ def _text(element: Element) -> Piece:
     text = element.text
     stripped = text.strip()
     if not stripped:
-        width = len(text.replace("\n", " "))
-        return Piece("\\ " if width else "", kind="space")
-    if stripped in ("\u00a0", "\u2003"):
-        return Piece("\\ ", kind="space")
+        # KaTeX writes spaces as characters of their widths.
+        width = sum(WIDTHS.get(char, 0.0) for char in text)
+        blank = "\\ " if text else ""
+        return Piece(width_tex(width) or blank, kind="space")
     command = _TEXT_FONTS.get(element.get("mathvariant"), "\\text")
     if element.tag == "ms":
         left = element.attributes.get("lquote") or '"'

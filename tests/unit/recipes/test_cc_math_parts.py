@@ -11,9 +11,10 @@ from nautiloid.core.errors import InputError
 from nautiloid.core.types import Sample
 from nautiloid.data.sources.jsonl import write_jsonl
 from nautiloid.recipes.repro import _render, _texts
-from nautiloid.recipes.repro._arms import formula_spans, standard
+from nautiloid.recipes.repro._arms import formula_spans, plain, standard
 from nautiloid.recipes.repro._pages import PageSample, PageSet, chosen_pages, fetch, formula_pages
 from nautiloid.recipes.repro._rst import markdown
+from nautiloid.recipes.repro._survival import survival
 from nautiloid.recipes.repro._verdict import Difference, compare, difference, verdict
 from nautiloid.recipes.repro.cc_math import gpu, prepare, recipe
 
@@ -77,6 +78,29 @@ def test_delimiters_become_the_same() -> None:
     text = standard("a \\(x_1\\) b \\[\ny\n\\] and $$z$$ costs $5")
     assert text == "a $x_1$ b $$\ny\n$$ and $$\nz\n$$ costs $5"
     assert [text[a:b] for a, b in formula_spans(text)] == ["$x_1$", "$$\ny\n$$", "$$\nz\n$$"]
+
+
+def test_held_out_text_has_no_other_markup() -> None:
+    assert plain("## A *b*\n\nc `d` **e** $f*g*h$ * i") == "A b\n\nc d e $f*g*h$ * i"
+
+
+def test_which_formulas_survive(cache: Path) -> None:
+    pages = {f"{mark}/{rank}/{name}": path for mark in ("p", "p+") for rank, (name, path) in
+             enumerate(formula_pages(cache, "some-doc"))}  # fmt: skip
+    ids = [id for id in pages if "+" in id]
+    texts = {
+        "keeps": r"then ${a}_{%d}\, < b$ holds",
+        "loose": "a_{%d}  < b",
+        "loses": "%d",
+    }
+    for arm, form in texts.items():
+        body = " ".join(form % i for i in range(6))
+        samples = [Sample(id=id, source=arm, text=body) for id in ids]
+        write_jsonl(cache / "pages" / f"{arm}.jsonl.zst", samples)
+    found = survival(pages, cache, list(texts))
+    assert sum(row["count"] for row in found.values()) == 36
+    for row in found.values():
+        assert (row["keeps"], row["loose"], row["loses"]) == (1, 1, 0)
 
 
 def test_sources_become_markdown() -> None:
@@ -212,7 +236,7 @@ def test_comparison_holds_every_figure() -> None:
 
 def test_presets_fit_together() -> None:
     assert prepare().seeds == 0
-    assert (gpu().texts, gpu().sets) == (recipe().texts, recipe().sets), "one corpus serves both"
+    assert (gpu().texts, gpu().sets) == (prepare().texts, prepare().sets), "one corpus serves both"
     assert gpu().tokens > 20 * recipe().tokens
-    trained = {package for pages in recipe().sets.values() for package in pages.packages}
+    trained = {package for pages in gpu().sets.values() for package in pages.packages}
     assert not trained & {*recipe().texts.held_out, recipe().texts.text}

@@ -26,7 +26,7 @@ SUBJECTS = ("math", "code", "text")
 HELD_OUT_SHARE = 0.15
 MIN_FORMULAS, MIN_FORMULA_SHARE = 3, 0.08
 WORDS = 13
-MIN_CODE_BYTES, MAX_CODE_BYTES = 500, 50_000  # longer modules are tables
+MIN_CODE_BYTES = 500
 MAX_OVERLAP = 0.05
 
 
@@ -41,6 +41,7 @@ class TextConfig:
         vocab_size: Of the tokenizer.
         neutral_bytes: Upper bound of the neutral prose and of the neutral code, each.
         held_out_bytes: Upper bound of each held-out subject.
+        module_bytes: Longer modules are left out; many are tables.
     """
 
     held_out: tuple[str, ...]
@@ -48,13 +49,14 @@ class TextConfig:
     vocab_size: int = 4096
     neutral_bytes: int = 8_000_000
     held_out_bytes: int = 600_000
+    module_bytes: int = 50_000
 
 
 def write_neutral(folder: Path, config: TextConfig, cache: Path) -> None:
     """Prose of one documentation and code of the standard library, both split by document."""
     sources = list(_rst_documents(cache, (config.text,)))
     is_test = {id: _share(id) < HELD_OUT_SHARE for id, _ in sources}
-    modules = list(_library_modules())
+    modules = list(_library_modules(config.module_bytes))
     for place, wants_test, limit in (
         ("neutral", False, config.neutral_bytes),
         ("held_out", True, config.held_out_bytes),
@@ -69,13 +71,13 @@ def write_neutral(folder: Path, config: TextConfig, cache: Path) -> None:
         _write(folder / place / "code.jsonl.zst", _bounded(code, limit))
 
 
-def _library_modules() -> Iterator[Sample]:
+def _library_modules(max_bytes: int) -> Iterator[Sample]:
     """Source files of this Python's standard library in the order of their names' hashes."""
     root = Path(sysconfig.get_paths()["stdlib"])
     paths = [p for p in root.rglob("*.py") if not {"site-packages", "__pycache__"} & {*p.parts}]
     names = {path.relative_to(root).as_posix(): path for path in paths}
     for name in sorted(names, key=_share):
-        if MIN_CODE_BYTES <= names[name].stat().st_size <= MAX_CODE_BYTES:
+        if MIN_CODE_BYTES <= names[name].stat().st_size <= max_bytes:
             text = names[name].read_text(encoding="utf-8", errors="replace")
             yield Sample(id=name, source="code", text=text, licence="PSF-2.0")
 

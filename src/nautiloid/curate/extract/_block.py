@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from nautiloid.curate.extract._element import Role
 
@@ -42,11 +43,10 @@ class Block:
     is_item: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The blocks of one element: `blocks[start:stop]`."""
+class Span(NamedTuple):
+    """The blocks of one element: `blocks[first:last]`."""
 
     name: str
     role: Role
-    start: int
-    stop: int
+    first: int
+    last: int

@@ -3,124 +3,97 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from nautiloid.curate.extract._element import Role, parse, unescape
+from nautiloid.curate.extract._inline import VOID
+from nautiloid.curate.extract._tokens import Tokens
 
-# What makes the plain join of texts wrong: rows of their own, gutters, hidden parts.
+# Inside these the plain join of texts is right, unless an attribute tells of gutters or hidden parts.
+_PLAIN = frozenset(
+    f"{slash}{name}"
+    for name in ["span", "a", "b", "i", "em", "strong", "code", "u", "font", "var", "tt", "ins"]
+    for slash in ("", "/")
+)
 _SPECIAL = re.compile(
-    r"(?:^|\n)(?:br|hr|div|p|tr|li|table|ol|ul)(?:[ \n]|$)"
-    r"|line-?_?n(?:o|um)|gutter|\blnt?\b|hidden|display|button|tooltip|ttc|headerlink|copy|data-line-number"
+    "line-?_?n(?:o|um)|gutter|\\blnt?\\b|hidden|display|button|tooltip|ttc|headerlink|copy|crayon"
 )
 _ROWS = frozenset(
     ("div", "p", "tr", "li", "/div", "/p", "/tr", "/li", "table", "/table", "ol", "ul", "hr")
 )
+_NUMBERED = re.compile(r"[ \t]{0,8}([0-9]{1,6})[:|][ \t]?")
+# Shorter listings may be numbered by their author.
+_NUMBERED_LINES = 6
 _FENCE = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
-_VOID = frozenset(
-    [
-        "br",
-        "hr",
-        "img",
-        "input",
-        "wbr",
-        "meta",
-        "link",
-        "col",
-        "area",
-        "base",
-        "embed",
-        "source",
-        "track",
-        "param",
-    ]
-)
 
 
-def end(tags: Sequence[str], start: int, name: str) -> int:
-    """Index of the end tag that belongs to the start tag `name` at `start`; the last tag if none does."""
-    closing = "/" + name
-    opening = name + " "
-    depth = 1
-    position = start + 1
-    while True:
-        try:
-            stop = tags.index(closing, position)
-        except ValueError:
-            return len(tags) - 1
-        depth -= 1
-        for tag in tags[position:stop]:
-            if tag == name or tag.startswith(opening):
-                depth += 1
-        if not depth:
-            return stop
-        position = stop + 1
+def text_of(tokens: Tokens, start: int, stop: int) -> str:
+    """Text between the start tag at `start` and its end tag at `stop`, white space as it is."""
+    names = set(tokens.names[start + 1 : stop])
+    attributes = set(tokens.attributes[start + 1 : stop])
+    if names <= _PLAIN and not any(_SPECIAL.search(text) for text in attributes):
+        return unescape(tokens.text(start, stop))
+    return unescape(_by_rows(tokens, start, stop))
 
 
-def text_of(texts: Sequence[str], tags: Sequence[str], start: int, stop: int) -> str:
-    """Text between the start tag at `start` and its end tag at `stop`, white space as it is.
-
-    Args:
-        texts: `texts[i]` stands before `tags[i]`.
-        tags: Without angle brackets.
-        start: Index of the start tag.
-        stop: Index of its end tag.
-    """
-    inner = tags[start + 1 : stop]
-    if not inner:
-        return unescape(texts[stop])
-    if not _SPECIAL.search("\n".join(inner)):
-        return unescape("".join(texts[start + 1 : stop + 1]))
-    return unescape(_by_rows(texts, tags, start, stop))
-
-
-def _by_rows(texts: Sequence[str], tags: Sequence[str], start: int, stop: int) -> str:
+def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
     """The careful way: line breaks where elements make rows, gutters and hidden parts left out."""
     parts: list[str] = []
     ends_row = True
     at = start + 1
     while at <= stop:
-        if text := texts[at]:
-            # Between rows the source is indented; inside them every space counts.
-            if not (ends_row and "\n" in text and text.isspace()):
-                parts.append(text)
-                ends_row = text.endswith("\n")
-        tag = tags[at]
-        name = tag.partition(" ")[0]
+        text = tokens.texts[at]
+        # Between rows the source is indented; inside them every space counts.
+        if text and not (ends_row and "\n" in text and text.isspace()):
+            parts.append(text)
+            ends_row = text.endswith("\n")
+        name = tokens.names[at]
         if name == "br":
             parts.append("\n")
             ends_row = True
         elif name in _ROWS:
-            if name[0] == "/" and name != "/table":
-                # An empty row is an empty line of the code.
-                if not ends_row or tags[at - 1].partition(" ")[0] == name[1:]:
-                    parts.append("\n")
-                    ends_row = True
-            elif not ends_row:
+            # An empty row is an empty line of the code.
+            is_empty = name[0] == "/" and name != "/table" and tokens.names[at - 1] == name[1:]
+            if not ends_row or is_empty:
                 parts.append("\n")
                 ends_row = True
-        if name is not tag and name[0] != "/" and name not in _VOID:
-            element = parse(tag)
-            if element.role in (Role.HIDDEN, Role.CHROME, Role.GUTTER):
-                at = end(tags, at, name) + 1
-                # The text behind what was left out stands before the next tag.
-                continue
+        if tokens.attributes[at] and name not in VOID:
+            role = parse(name, tokens.attributes[at]).role
+            if role in (Role.HIDDEN, Role.CHROME, Role.GUTTER):
+                # The text behind what is left out stands before the next tag.
+                at = tokens.end(at)
         at += 1
     return "".join(parts)
 
 
 def tidied(code: str) -> str:
-    """Code without empty lines around it and spaces at its very end."""
+    """Code without empty lines around it and spaces at the ends of its lines."""
     if "\r" in code:
         code = code.replace("\r\n", "\n").replace("\r", "\n")
     if "\xa0" in code:
         code = code.replace("\xa0", " ")
     if "\u200b" in code:
         code = code.replace("\u200b", "")
-    code = code.rstrip()
-    first = 0
-    while (newline := code.find("\n", first)) >= 0 and not code[first:newline].strip():
-        first = newline + 1
-    return code[first:]
+    lines = [line.rstrip() for line in code.split("\n")]
+    return "\n".join(_unnumbered(lines)).strip("\n")
+
+
+def _unnumbered(lines: list[str]) -> list[str]:
+    """Lines without the numbers in front of them, where all of them have their own."""
+    offset = None
+    stripped: list[str] = []
+    for index, line in enumerate(lines):
+        match = _NUMBERED.match(line)
+        if match is None:
+            if line:
+                return lines
+            stripped.append(line)
+            continue
+        if offset is None:
+            offset = int(match.group(1)) - index
+        if int(match.group(1)) - index != offset:
+            return lines
+        stripped.append(line[match.end() :])
+    return stripped if len(lines) >= _NUMBERED_LINES and offset is not None else lines
 
 
 def is_gutter(code: str) -> bool:

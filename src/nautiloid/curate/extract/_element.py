@@ -8,7 +8,6 @@ from enum import IntEnum
 from functools import lru_cache
 
 from nautiloid.curate.extract import _words as words
-from nautiloid.curate.math.formula import OPEN
 
 # Quotes around every value and `<`, `>`, `"` escaped inside: the serialiser's own form.
 _ATTRIBUTE = re.compile(r'([^\s="]+)="([^"]*)"')
@@ -39,19 +38,18 @@ class Element:
     Args:
         name: Lower case.
         role: From classes, id, role and style, before the page as a whole is known.
-        classes: Its `class` attribute, lower case.
         attributes: All of them, entities undone.
+        classes: Tokens of `class`, lower case.
+        language: Programming language that it names; None where it says nothing of code.
+        is_listing: Whether white space counts inside, by class or style.
     """
 
     name: str
     role: Role
-    classes: str
     attributes: dict[str, str]
-
-    @property
-    def is_preformatted(self) -> bool:
-        """Whether white space counts by style, outside `pre`."""
-        return bool(_PRE_STYLE.search(self.attributes.get("style", "")))
+    classes: frozenset[str]
+    language: str | None
+    is_listing: bool
 
 
 def unescape(text: str) -> str:
@@ -63,18 +61,17 @@ def unescape(text: str) -> str:
 
 
 @lru_cache(maxsize=1 << 15)
-def parse(tag: str) -> Element:
-    """A start tag without its angle brackets: pages of one site repeat theirs."""
-    name, _, rest = tag.partition(" ")
-    if not rest:
-        return Element(name, _role(name, "", "", {}), "", {})
+def parse(name: str, rest: str) -> Element:
+    """A start tag from its name and what follows it: pages of one site repeat theirs."""
     attributes = {key: unescape(value) for key, value in _ATTRIBUTE.findall(rest)}
-    if "hidden" not in attributes and rest.endswith("hidden"):
-        attributes["hidden"] = ""
     classes = attributes.get("class", "").lower()
-    return Element(
-        name, _role(name, classes, attributes.get("id", ""), attributes), classes, attributes
-    )
+    tokens = frozenset(classes.split())
+    named = _language(classes, tokens, attributes)
+    if not named and "highlight" not in classes:
+        named = None
+    is_listing = "fragment" in tokens or bool(_PRE_STYLE.search(attributes.get("style", "")))
+    role = _role(name, classes, attributes.get("id", ""), attributes)
+    return Element(name, role, attributes, tokens, named, is_listing)
 
 
 def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role:
@@ -130,8 +127,7 @@ def by_words(classes: str, id_: str = "") -> Role:
     return Role.WEAK if weak else Role.PLAIN
 
 
-def language(classes: str, attributes: dict[str, str]) -> str:
-    """Programming language that a class or `data-lang` names; "" when none does."""
+def _language(classes: str, tokens: frozenset[str], attributes: dict[str, str]) -> str:
     named = (
         attributes.get("data-lang")
         or attributes.get("data-language")
@@ -141,52 +137,18 @@ def language(classes: str, attributes: dict[str, str]) -> str:
         match = words.LANGUAGE.search(classes)
         named = match.group(1) if match else ""
         if not named:
-            known = _LANGUAGE_CLASSES.intersection(classes.split())
+            known = _LANGUAGE_CLASSES.intersection(tokens)
             named = min(known) if known else ""
     named = named.strip().lower()
     named = words.LANGUAGES.get(named, named)
-    return named if len(named) < 24 and OPEN not in named and " " not in named else ""
+    return named if len(named) < 24 and named.isprintable() and " " not in named else ""
 
 
 # Classes that are the name of the language itself, beside `sourceCode`, `hljs`, `rust`.
-_LANGUAGE_CLASSES = frozenset(
-    [
-        "python",
-        "rust",
-        "haskell",
-        "javascript",
-        "typescript",
-        "java",
-        "cpp",
-        "csharp",
-        "c",
-        "fortran",
-        "julia",
-        "matlab",
-        "octave",
-        "ruby",
-        "perl",
-        "php",
-        "scala",
-        "kotlin",
-        "swift",
-        "golang",
-        "lua",
-        "sql",
-        "bash",
-        "yaml",
-        "json",
-        "xml",
-        "html",
-        "css",
-        "latex",
-        "tex",
-        "ocaml",
-        "scheme",
-        "lisp",
-        "mathematica",
-        "sage",
-        "maxima",
-        "gap",
-    ]
+_LANGUAGE_CLASSES = words.names(
+    """
+    python rust haskell javascript typescript java cpp csharp c fortran julia matlab octave ruby
+    perl php scala kotlin swift golang lua sql bash yaml json xml html css latex tex ocaml
+    scheme lisp mathematica sage maxima gap
+    """
 )

@@ -11,25 +11,14 @@ from nautiloid.curate.extract import _markdown as markdown
 from nautiloid.curate.extract import _prune as prune
 from nautiloid.curate.extract import _source as source
 from nautiloid.curate.extract._element import parse
+from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._walk import Walker
-from nautiloid.curate.math.formula import Formula
+from nautiloid.curate.math.formula import SHIELDS, Formula
 from nautiloid.curate.math.recover import Recovery
 
-_TAG = re.compile("<([^>]*)>")
-_COMMENT = re.compile("<!--.*?-->", re.DOTALL)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 # Their content must not be seen as tags; formulas inside have been taken out before.
-_STRIPPED = [
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "svg",
-    "iframe",
-    "noembed",
-    "noframes",
-    "textarea",
-]
+_STRIPPED = "script, style, noscript, template, svg, iframe, noembed, noframes, textarea"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,34 +54,37 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
         return Extraction("", None, None, ())
     title_node = tree.css_first("title")
     title = " ".join(title_node.text().split()) if title_node is not None else ""
-    root.strip_tags(_STRIPPED)
-    serialised = root.html or ""
-    if "<!--" in serialised:
-        serialised = _COMMENT.sub("", serialised)
-    parts = _TAG.split(serialised)
-    texts, tags = parts[0::2], parts[1::2]
-    walker = Walker(texts, tags, recovery, keeps_all)
+    for node in tree.css(_STRIPPED):
+        node.decompose(recursive=False)
+    tokens = Tokens.of(root.html or "")
+    walker = Walker(tokens, recovery, keeps_all)
     walker.walk()
-    blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans)
+    blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans, title)
     text = markdown.join(blocks)
     formulas = tuple(recovery.kept(text))
-    text = recovery.render(text)
-    return Extraction(text, recovery.render(title, True) or None, _language(tags), formulas)
+    text = recovery.render(_unshielded(text))
+    return Extraction(text, recovery.render(title, True) or None, _language(tokens), formulas)
 
 
-def _language(tags: list[str]) -> str | None:
+def _unshielded(text: str) -> str:
+    """Text with the characters that inline code hid; cheaper than a translation of all of it."""
+    for char, mark in SHIELDS.items():
+        if mark in text:
+            text = text.replace(mark, char)
+    return text
+
+
+def _language(tokens: Tokens) -> str | None:
     """Of the `html` element, else of a meta element."""
-    for tag in tags[:200]:
-        name = tag.partition(" ")[0]
+    for name, rest in zip(tokens.names[:200], tokens.attributes, strict=False):
         found = ""
         if name == "html":
-            attributes = parse(tag).attributes
+            attributes = parse(name, rest).attributes
             found = attributes.get("lang") or attributes.get("xml:lang") or ""
-        elif name == "meta" and "content-language" in tag.lower():
-            found = parse(tag).attributes.get("content", "")
+        elif name == "meta" and "content-language" in rest.lower():
+            found = parse(name, rest).attributes.get("content", "")
         elif name == "body":
             return None
-        match = _LANGUAGE.fullmatch(found.strip())
-        if match:
+        if match := _LANGUAGE.fullmatch(found.strip()):
             return match.group(0).replace("_", "-")
     return None

@@ -3,161 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
+from nautiloid.curate.extract._words import names
 from nautiloid.curate.math.formula import OPEN
 
-# Their text runs on; how it is set says little.
-IGNORED = frozenset(
-    [
-        "html",
-        "body",
-        "span",
-        "em",
-        "i",
-        "b",
-        "strong",
-        "u",
-        "s",
-        "strike",
-        "del",
-        "ins",
-        "font",
-        "big",
-        "small",
-        "var",
-        "cite",
-        "dfn",
-        "abbr",
-        "acronym",
-        "mark",
-        "time",
-        "data",
-        "bdi",
-        "bdo",
-        "ruby",
-        "rb",
-        "rt",
-        "rp",
-        "label",
-        "nobr",
-        "wbr",
-        "blink",
-        "basefont",
-        "output",
-        "meter",
-        "progress",
-        "thead",
-        "tbody",
-        "tfoot",
-        "colgroup",
-        "col",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "base",
-        "map",
-        "area",
-        "param",
-        "source",
-        "track",
-        "embed",
-        "object",
-        "applet",
-        "slot",
-        "picture",
-    ]
-)
-
 # They end the line before and after them, and what is in them belongs together.
-CONTAINERS = frozenset(
-    [
-        "div",
-        "section",
-        "article",
-        "main",
-        "aside",
-        "header",
-        "footer",
-        "nav",
-        "form",
-        "fieldset",
-        "figure",
-        "details",
-        "center",
-        "dl",
-        "address",
-        "hgroup",
-        "search",
-        "dialog",
-        "multicol",
-    ]
+CONTAINERS = names(
+    """
+    div section article main aside header footer nav form fieldset figure details center dl
+    address hgroup search dialog multicol
+    """
 )
 
-BREAKING = frozenset(
-    ["p", "hr", "caption", "figcaption", "summary", "legend", "optgroup", "marquee", "frameset"]
+BREAKING = names("p hr caption figcaption summary legend optgroup marquee frameset")
+
+LEFT_OUT = names(
+    """
+    script style noscript template svg iframe noembed noframes canvas audio video select
+    textarea button datalist title
+    """
 )
 
-LEFT_OUT = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "svg",
-        "iframe",
-        "noembed",
-        "noframes",
-        "canvas",
-        "audio",
-        "video",
-        "select",
-        "textarea",
-        "button",
-        "datalist",
-        "title",
-    ]
-)
+VOID = names("br hr img input wbr meta link col area base embed source track param")
 
-VOID = frozenset(
-    [
-        "br",
-        "hr",
-        "img",
-        "input",
-        "wbr",
-        "meta",
-        "link",
-        "col",
-        "area",
-        "base",
-        "embed",
-        "source",
-        "track",
-        "param",
-    ]
-)
-
-NOT_IN_TITLE = frozenset(
-    [
-        "p",
-        "pre",
-        "ul",
-        "ol",
-        "dl",
-        "table",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "blockquote",
-        "section",
-        "article",
-    ]
-)
+NOT_IN_TITLE = names("p pre ul ol dl table h1 h2 h3 h4 h5 h6 blockquote section article")
 
 _RAISED = str.maketrans(
     "0123456789+-\u2212=()ni",
@@ -199,20 +68,3 @@ def script(text: str, is_raised: bool, is_linked: bool) -> str:
     if _LOWERABLE.issuperset(stripped):
         return stripped.translate(_LOWERED)
     return f"_{stripped}" if len(stripped) == 1 else f"_{{{stripped}}}"
-
-
-def link_share(texts: Sequence[str], tags: Sequence[str], start: int, stop: int) -> float:
-    """Share of the text between two tags that is inside links."""
-    total = linked = 0
-    is_inside = False
-    for at in range(start + 1, stop + 1):
-        length = len(texts[at].strip())
-        total += length
-        if is_inside:
-            linked += length
-        tag = tags[at]
-        if tag == "a" or tag.startswith("a "):
-            is_inside = True
-        elif tag == "/a":
-            is_inside = False
-    return linked / total if total else 0.0

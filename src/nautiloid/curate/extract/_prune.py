@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from nautiloid.curate.extract._block import Block, Kind, Span
 from nautiloid.curate.extract._element import Role
-from nautiloid.curate.extract._words import PHRASES, STEPS
+from nautiloid.curate.extract._words import PHRASES, STEPS, names
 from nautiloid.curate.math.formula import OPEN
 
 # A main element with less than this share of the text is a decoy; vaguer names need more.
@@ -26,38 +26,28 @@ LIST_LINKED = 0.7
 INDEX_LINKED = 0.6
 SHORT = 200
 
-_DENSE = frozenset(
-    [
-        "div",
-        "ul",
-        "ol",
-        "dl",
-        "section",
-        "table",
-        "td",
-        "th",
-        "center",
-        "aside",
-        "form",
-        "nav",
-        "menu",
-        "header",
-        "footer",
-        "address",
-        "dd",
-    ]
+_DENSE = names(
+    """
+    div ul ol dl section table td th center aside form nav menu header footer address dd
+    """
 )
 _SENTENCE = re.compile(r"[.!?:;\u3002][\"')\]\u201d]?$")
 
 
-def content(blocks: Sequence[Block], spans: Sequence[Span]) -> list[Block]:
-    """Blocks that stay, in order."""
+def content(blocks: Sequence[Block], spans: Sequence[Span], title: str = "") -> list[Block]:
+    """Blocks that stay, in order.
+
+    Args:
+        blocks: All of the page.
+        spans: Its block elements, inner ones first.
+        title: That of the head of the page, which tells its heading from the name of the site.
+    """
     if not blocks:
         return []
     page = _Page(blocks, spans)
     page.drop_weak()
     start, stop, is_sure = page.main()
-    page.narrow(start, stop)
+    page.narrow(start, stop, title)
     if not is_sure:
         page.drop_linked()
     page.drop_phrases(is_sure)
@@ -100,15 +90,15 @@ class _Page:
     def drop_weak(self) -> None:
         """Suspicious elements go when they are full of links, or short and without a sentence."""
         for span in self.spans:
-            if span.role is not Role.WEAK or self.is_guarded(span.start, span.stop):
+            if span.role is not Role.WEAK or self.is_guarded(span.first, span.last):
                 continue
-            size = self.size(span.start, span.stop)
+            size = self.size(span.first, span.last)
             if size > 0.4 * self.sizes[-1]:
                 continue
-            inside = self.blocks[span.start : span.stop]
+            inside = self.blocks[span.first : span.last]
             is_short = size < SHORT and not any(_SENTENCE.search(block.text) for block in inside)
-            if is_short or self.linked(span.start, span.stop) > LINKED:
-                for index in range(span.start, span.stop):
+            if is_short or self.linked(span.first, span.last) > LINKED:
+                for index in range(span.first, span.last):
                     # A header holds the title.
                     if self.blocks[index].kind != Kind.HEADING + 1:
                         self.dead[index] = 1
@@ -122,36 +112,37 @@ class _Page:
             found = _outermost([span for span in self.spans if span.role is role])
             if not found:
                 continue
-            largest = max(found, key=lambda span: self.size(span.start, span.stop))
-            size = self.size(largest.start, largest.stop)
+            largest = max(found, key=lambda span: self.size(span.first, span.last))
+            size = self.size(largest.first, largest.last)
             if (
                 size < SHORT
-                and not self.is_guarded(largest.start, largest.stop)
+                and not self.is_guarded(largest.first, largest.last)
                 and alive > 2 * size
             ):
                 continue
             if size >= max(share, 0.6 if len(found) > 1 else 0) * alive:
-                return largest.start, largest.stop, True
-            start, stop = found[0].start, found[-1].stop
-            if len(found) > 1 and sum(self.size(s.start, s.stop) for s in found) >= share * alive:
+                return largest.first, largest.last, True
+            start, stop = found[0].first, found[-1].last
+            if len(found) > 1 and sum(self.size(s.first, s.last) for s in found) >= share * alive:
                 return start, stop, True
         return 0, len(self.blocks), False
 
-    def narrow(self, start: int, stop: int) -> None:
+    def narrow(self, start: int, stop: int, title: str) -> None:
         """Drop what is outside the bounds, but for the title of the page."""
-        title = None
-        if not any(
-            Kind.HEADING < block.kind <= Kind.HEADING + 2
-            for block in self.blocks[start : start + 4]
-        ):
+        headings = [b for b in self.blocks[start : start + 4] if b.kind > Kind.HEADING]
+        kept = None
+        if all(block.kind > Kind.HEADING + 1 for block in headings):
             for index in range(start - 1, -1, -1):
-                if self.blocks[index].kind == Kind.HEADING + 1 and not self.dead[index]:
-                    title = index
+                block = self.blocks[index]
+                if block.kind == Kind.HEADING + 1 and not self.dead[index]:
+                    is_only = all(block.kind > Kind.HEADING + 2 for block in headings)
+                    if is_only or not any(h.text in title for h in headings):
+                        kept = index
                     break
         self.kill(0, start)
         self.kill(stop, len(self.blocks))
-        if title is not None:
-            self.dead[title] = 0
+        if kept is not None:
+            self.dead[kept] = 0
 
     def drop_linked(self) -> None:
         """Elements that are lists of links, on pages that are not."""
@@ -159,16 +150,16 @@ class _Page:
         if self.links[-1] / total > INDEX_LINKED:
             return
         for span in self.spans:
-            if span.name not in _DENSE or self.is_guarded(span.start, span.stop):
+            if span.name not in _DENSE or self.is_guarded(span.first, span.last):
                 continue
-            size = self.size(span.start, span.stop)
-            if not size or size > 0.4 * total or self.linked(span.start, span.stop) <= LIST_LINKED:
+            size = self.size(span.first, span.last)
+            if not size or size > 0.4 * total or self.linked(span.first, span.last) <= LIST_LINKED:
                 continue
-            inside = self.blocks[span.start : span.stop]
+            inside = self.blocks[span.first : span.last]
             if size / len(inside) < 80 and not any(
                 Kind.HEADING < b.kind < Kind.HEADING + 2 for b in inside
             ):
-                self.kill(span.start, span.stop)
+                self.kill(span.first, span.last)
 
     def drop_phrases(self, is_sure: bool) -> None:
         """Lines that say how to move on, share or log in."""
@@ -180,12 +171,23 @@ class _Page:
                 continue
             if PHRASES.fullmatch(text) and OPEN not in text:
                 self.dead[index] = 1
+                if text.endswith(":"):
+                    self._drop_list(index + 1)
             elif block.link_chars > 0.4 * block.chars and OPEN not in text:
                 steps = len(STEPS.findall(text))
                 if steps > 1 or (
                     steps and block.link_chars > 0.7 * block.chars and block.chars < 60
                 ):
                     self.dead[index] = 1
+
+    def _drop_list(self, index: int) -> None:
+        """The items of links that such a line announces."""
+        while index < len(self.blocks):
+            block = self.blocks[index]
+            if not block.is_item or block.link_chars < LINKED * block.chars:
+                return
+            self.dead[index] = 1
+            index += 1
 
     def drop_orphans(self) -> None:
         """Headings whose whole content was dropped."""
@@ -208,7 +210,7 @@ class _Page:
 def _outermost(spans: Sequence[Span]) -> list[Span]:
     """Those inside no other, in the order of the page."""
     found: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.start, -span.stop)):
-        if not found or span.stop > found[-1].stop:
+    for span in sorted(spans, key=lambda span: (span.first, -span.last)):
+        if not found or span.last > found[-1].last:
             found.append(span)
     return found

@@ -7,33 +7,22 @@ from typing import Literal
 
 from nautiloid.curate.extract._block import Block, Kind
 from nautiloid.curate.extract._element import Element
-from nautiloid.curate.extract._words import BLANK_ROLES
+from nautiloid.curate.extract._words import BLANK_ROLES, names
 
 # A cell longer than this is prose, and its table a layout.
 CELL_CHARS = 1_500
 MAX_COLUMNS = 200
 
 # Tables that set one thing per row side by side: prototypes, numbered equations, footnotes.
-_ROW_CLASSES = frozenset(
-    [
-        "memname",
-        "mlabels",
-        "memberdecls",
-        "ltx_equation",
-        "ltx_equationgroup",
-        "ltx_eqn_table",
-        "ltx_eqn_align",
-        "ltx_eqn_eqnarray",
-        "equation",
-        "equation-array",
-        "func",
-        "footnote",
-        "citation",
-        "docutils-footnote",
-        "field-list",
-    ]
+_ROW_CLASSES = names(
+    """
+    memname mlabels memberdecls ltx_equation ltx_equationgroup ltx_eqn_table ltx_eqn_align
+    ltx_eqn_eqnarray equation equation-array func footnote citation docutils-footnote field-list
+    """
 )
-_LAYOUT_CLASSES = frozenset(["layout", "layout-table", "highlighttable", "rouge-table", "lntable"])
+# Their rows are one line together: a prototype with a parameter a row, a fraction.
+_LINE_CLASSES = frozenset(("memname", "display"))
+_LAYOUT_CLASSES = names("layout layout-table highlighttable rouge-table lntable")
 
 
 @dataclass(slots=True)
@@ -44,7 +33,7 @@ class Cell:
     stop: int
     columns: int
     rows: int
-    is_header: bool
+    is_bar: bool
 
 
 @dataclass(slots=True)
@@ -70,7 +59,7 @@ class Table:
         Args:
             blocks: Those of the table.
         """
-        classes = self.element.classes.split() if self.element else []
+        classes = self.element.classes if self.element else frozenset[str]()
         role = self.element.attributes.get("role", "") if self.element else ""
         if not _LAYOUT_CLASSES.isdisjoint(classes):
             return "flow"
@@ -104,15 +93,32 @@ class Table:
             return "rows" if is_line else "flow"
         return "data"
 
-    def lines(self, blocks: list[Block]) -> list[str]:
-        """One line a row, its cells joined by spaces."""
-        found: list[str] = []
+    def lines(self, blocks: list[Block]) -> list[tuple[str, int]]:
+        """Text and kind of what comes of the rows: a line each, headings by themselves."""
+        rows: list[str] = []
+        found: list[tuple[str, int]] = []
         for row in self.rows:
-            texts = [
-                block.text for cell in row for block in blocks[cell.start : cell.stop] if block.text
-            ]
-            if texts:
-                found.append(" ".join(texts))
+            inside = [block for cell in row for block in blocks[cell.start : cell.stop]]
+            if len(inside) == 1 and inside[0].kind > Kind.HEADING:
+                if rows:
+                    found.append(("\n".join(rows), Kind.TEXT))
+                    rows = []
+                found.append((inside[0].text, inside[0].kind))
+            elif inside:
+                rows.append(" ".join(block.text for block in inside))
+            elif rows and any(cell.is_bar for cell in row):
+                # HeVeA draws fractions: numerator, a row with a line below it, denominator.
+                rows[-1] = f"({rows[-1]})/"
+        if self.element is not None and not _LINE_CLASSES.isdisjoint(self.element.classes):
+            joined = " ".join(rows)
+            for index, row in enumerate(rows[:-1]):
+                if row.endswith(")/"):
+                    joined = joined.replace(
+                        f"{row} {rows[index + 1]}", f"{row}({rows[index + 1]})", 1
+                    )
+            rows = [joined] if rows else []
+        if rows:
+            found.append(("\n".join(rows), Kind.TEXT))
         return found
 
     def markdown(self, blocks: list[Block]) -> str:

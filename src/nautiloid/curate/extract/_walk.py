@@ -1,21 +1,20 @@
 """One pass over the tags of a page, start to end: blocks of Markdown text and the spans around them.
 
-The parser has closed every element, so its serialised tree is a flat, balanced list of texts and
-tags; a Python loop over it is several times cheaper than one over node objects. Depth costs nothing.
+The parser has closed every element, so the list of tags is balanced, and depth costs nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
 
 from nautiloid.curate.extract import _code as code
 from nautiloid.curate.extract import _inline as inline
 from nautiloid.curate.extract._block import Block, Kind, Span
-from nautiloid.curate.extract._element import Element, Role, by_words, language, parse, unescape
+from nautiloid.curate.extract._element import Element, Role, by_words, parse, unescape
 from nautiloid.curate.extract._table import Cell, Table
+from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._words import TITLES
 from nautiloid.curate.math.formula import OPEN
 from nautiloid.curate.math.recover import Recovery
@@ -23,20 +22,18 @@ from nautiloid.curate.math.recover import Recovery
 # Stands for <br> until white space has been collapsed.
 BREAK = "\x01"
 _BREAKS = re.compile(f" ?{BREAK} ?")
+# What themes put beside a heading to link to it.
+_ANCHORS = re.compile(
+    "^[\u25c6\u00b6\u00a7\U0001f517]+ *| *(?:[\u25c6\u00b6\u00a7\U0001f517]+| #)$"
+)
 _GAPS = re.compile(r"\n{3,}")
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\uf000-\uf8ff\x02-\x08\x0b\x0e-\x1f]")
-# What cannot change how an element is treated, however long it is.
-_TELLING = re.compile(
-    r' (?:class|id|style|role|hidden|aria-hidden|itemprop|start|colspan|rowspan|value|data-lang)[= "]|hidden$'
-)
 
 # Elements of more text than this share of the page are content, whatever their class says.
 CHROME_SHARE = 0.4
 HIDDEN_SHARE = 0.7
 _SMALL_SHARE = 0.12
 _MAX_INDENT = 60
-
-Action = Callable[[int], int]
 
 
 @dataclass(slots=True)
@@ -56,8 +53,7 @@ class Walker:
     """Reads one page.
 
     Args:
-        texts: `texts[i]` stands before `tags[i]`; one more at the end.
-        tags: Without angle brackets, as the serialiser writes them.
+        tokens: The page.
         recovery: Finds delimited formulas in the text of a block.
         keeps_all: Leave navigation and other chrome in.
 
@@ -66,10 +62,9 @@ class Walker:
         spans: Block elements in the order in which they end.
     """
 
-    def __init__(
-        self, texts: Sequence[str], tags: Sequence[str], recovery: Recovery, keeps_all: bool = False
-    ):
-        self.texts, self.tags = texts, tags
+    def __init__(self, tokens: Tokens, recovery: Recovery, keeps_all: bool = False):
+        self.tokens = tokens
+        self.names, self.attributes = tokens.names, tokens.attributes
         self.recovery = recovery
         self.keeps_all = keeps_all
         self.blocks: list[Block] = []
@@ -88,94 +83,57 @@ class Walker:
         self._link_chars = 0
         self._marks: list[tuple[int, int, int]] = []
         self._language = ""
-        self._sums: list[int] | None = None
-        self._actions = self._table_of_actions()
+        self._code_end = (-1, 0)
+        self._has_delimiters = recovery.delimiters.backticks
 
-    def walk(self, start: int = 0) -> None:
-        """Read everything from tag `start` on."""
-        texts, tags = self.texts, self.tags
-        append = self._buffer.append
-        get = self._actions.get
-        at, count = start, len(tags)
+    def walk(self) -> None:
+        """Read everything."""
+        texts, names, attributes = self.tokens.texts, self.names, self.attributes
+        buffer = self._buffer
+        append = buffer.append
+        get = ACTIONS.get
+        at, count = 0, len(names)
         while at < count:
-            if text := texts[at]:
+            # White space between blocks would only be thrown away.
+            if (text := texts[at]) and (buffer or not text.isspace()):
                 append(text)
-            action = get(tags[at])
-            if action is None:
-                at = self._start(at)
-            elif action is _pass:
+            name = names[at]
+            action = get(name)
+            if attributes[at]:
+                at = self._start(at, name, action)
+            elif action is None:
                 at += 1
             else:
-                at = action(at)
+                at = action(self, at)
         if texts[count]:
             append(texts[count])
         self._flush()
 
-    def _table_of_actions(self) -> dict[str, Action]:
-        actions: dict[str, Action] = {}
-        for name in inline.IGNORED:
-            actions[name] = actions["/" + name] = _pass
-        for name in inline.CONTAINERS:
-            actions[name], actions["/" + name] = self._open, self._close
-        for name in inline.BREAKING:
-            actions[name] = actions["/" + name] = self._break
-        for level in range(1, 7):
-            actions[f"h{level}"], actions[f"/h{level}"] = self._open_heading, self._close_heading
-        for name in ("code", "tt", "kbd", "samp"):
-            actions[name], actions["/" + name] = self._open_code, self._close_code
-        for name in ("sup", "sub"):
-            actions[name], actions["/" + name] = self._open_mark, self._close_script
-        pairs: dict[str, tuple[Action, Action]] = {
-            "a": (self._open_link, self._close_link),
-            "q": (self._quote, self._quote),
-            "pre": (self._pre, _pass),
-            "listing": (self._pre, _pass),
-            "blockquote": (self._open_quotation, self._close),
-            "ul": (self._open_list, self._close_list),
-            "menu": (self._open_list, self._close_list),
-            "dir": (self._open_list, self._close_list),
-            "ol": (self._open_list, self._close_list),
-            "li": (self._open_item, self._close),
-            "dt": (self._open_term, self._close),
-            "dd": (self._open_definition, self._close),
-            "table": (self._open_table, self._close_table),
-            "tr": (self._open_row, self._break),
-            "td": (self._open_cell, self._close_cell),
-            "th": (self._open_cell, self._close_cell),
-            "head": (self._leave_out, _pass),
-            **dict.fromkeys(inline.LEFT_OUT, (self._leave_out, _pass)),
-        }
-        for name, (opened, closed) in pairs.items():
-            actions[name], actions["/" + name] = opened, closed
-        actions["br"] = self._line_break
-        return actions
-
-    # Start tags with attributes
-
-    def _start(self, at: int) -> int:
-        tag = self.tags[at]
-        name, _, rest = tag.partition(" ")
-        action = self._actions.get(name, _pass)
+    def _start(self, at: int, name: str, action: Action | None) -> int:
+        """A start tag with attributes."""
+        rest = self.attributes[at]
         role = Role.PLAIN
-        element: Element | None = None
         if name == "a":
             if 'class="' in rest:
-                position = tag.index('class="') + 7
-                role = by_words(tag[position : tag.index('"', position)].lower())
-                if role is Role.WEAK:
-                    role = Role.PLAIN
-        elif rest and _TELLING.search(" " + rest):
-            element = parse(tag)
-            role = element.role
+                position = rest.index('class="') + 7
+                role = by_words(rest[position : rest.index('"', position)].lower())
+        elif action is not None or 'class="' in rest or 'style="' in rest or "hidden" in rest:
+            self._element = parse(name, rest)
+            role = self._element.role
         if Role.HIDDEN <= role <= Role.GUTTER and name not in inline.VOID:
             behind = self._behind(at, name, role)
             if behind is not None:
+                self._element = None
                 return behind
             role = Role.WEAK
-        if action is _pass:
+        if action is None:
+            # Styles put the colon between a parameter and its type.
+            if self._element is not None and "classifier" in self._element.classes:
+                self._buffer.append(" : ")
+            self._element = None
             return at + 1
-        self._role, self._element = role, element
-        at = action(at)
+        self._role = role
+        at = action(self, at)
         self._role, self._element = Role.PLAIN, None
         return at
 
@@ -183,29 +141,23 @@ class Walker:
         """Where to go on when the element is left out; None when it stays."""
         if self.keeps_all and role is Role.CHROME:
             return None
-        stop = code.end(self.tags, at, name)
-        inner = self.texts[at + 1 : stop + 1]
+        tokens = self.tokens
+        stop = tokens.end(at)
         if role is Role.GUTTER:
-            text = "".join(inner)
-            return (
-                stop + 1
-                if not text.strip() or text.replace("\n", "").replace(" ", "").isdecimal()
-                else None
-            )
-        if self._sums is None:
-            self._sums = [0, *accumulate(map(len, self.texts))]
-        share = (self._sums[stop + 1] - self._sums[at + 1]) / max(1, self._sums[-1])
+            digits = "".join(tokens.text(at, stop).split())
+            return stop + 1 if not digits or digits.isdecimal() else None
+        share = tokens.share(at, stop)
         if role is Role.HIDDEN:
             return stop + 1 if share < HIDDEN_SHARE else None
-        if share < _SMALL_SHARE and not any(OPEN in text for text in inner):
+        has_formula = OPEN in tokens.text(at, stop)
+        if share < _SMALL_SHARE and not has_formula:
             return stop + 1
-        within = {tag.partition(" ")[0] for tag in self.tags[at + 1 : stop]}
+        within = set(self.names[at + 1 : stop])
         if "main" in within or ("article" in within and share > CHROME_SHARE):
             return None
-        is_linked = inline.link_share(self.texts, self.tags, at, stop) > 0.4
-        if is_linked or name == "nav":
+        if name == "nav" or tokens.link_share(at, stop) > 0.4:
             return stop + 1 if share < HIDDEN_SHARE else None
-        if share > CHROME_SHARE or "pre" in within or any(OPEN in text for text in inner):
+        if share > CHROME_SHARE or "pre" in within or has_formula:
             return None
         return stop + 1
 
@@ -236,6 +188,8 @@ class Walker:
             text = _GAPS.sub("\n\n", _BREAKS.sub("\n", text).strip())
             if self._heading or self._tables:
                 text = " ".join(text.split())
+        if self._heading:
+            text = _ANCHORS.sub("", text)
         if not text.isprintable():
             text = _INVISIBLE.sub("", text).strip()
         return self.recovery.in_text(text)
@@ -259,12 +213,12 @@ class Walker:
         return at + 1
 
     def _leave_out(self, at: int) -> int:
-        return code.end(self.tags, at, self.tags[at].partition(" ")[0]) + 1
+        return self.tokens.end(at) + 1
 
     def _push(self, at: int) -> _Frame:
         self._flush()
         frame = _Frame(
-            self.tags[at].partition(" ")[0],
+            self.names[at],
             self._role,
             len(self.blocks),
             self._lead,
@@ -276,28 +230,24 @@ class Walker:
 
     def _open(self, at: int) -> int:
         element = self._element
-        if element is not None:
-            if (
-                name := language(element.classes, element.attributes)
-            ) or "highlight" in element.classes:
-                self._language = name
-            classes = element.classes.split()
-            if "fragment" in classes or element.is_preformatted:
-                return self._pre(at)
+        if element is None:
             self._push(at)
-            if not TITLES.isdisjoint(classes) and not self._heading and self._is_short(at):
-                self._heading = 1
             return at + 1
+        if element.language is not None:
+            self._language = element.language
+        if element.is_listing:
+            return self._pre(at)
         self._push(at)
+        if not self._heading and not TITLES.isdisjoint(element.classes) and self._is_short(at):
+            self._heading = 1
         return at + 1
 
     def _is_short(self, at: int) -> bool:
         """Whether the element at `at` is one line that could be the title of the page."""
-        stop = code.end(self.tags, at, self.tags[at].partition(" ")[0])
-        inner = self.tags[at + 1 : stop]
-        if any(tag.partition(" ")[0] in inline.NOT_IN_TITLE for tag in inner):
+        stop = self.tokens.end(at)
+        if not inline.NOT_IN_TITLE.isdisjoint(self.names[at + 1 : stop]):
             return False
-        return 0 < sum(len(text.strip()) for text in self.texts[at + 1 : stop + 1]) < 200
+        return 0 < len(self.tokens.text(at, stop).strip()) < 200
 
     def _close(self, at: int) -> int:
         self._flush()
@@ -317,7 +267,7 @@ class Walker:
 
     def _open_heading(self, at: int) -> int:
         self._flush()
-        self._heading = int(self.tags[at][1])
+        self._heading = int(self.names[at][1])
         return at + 1
 
     def _close_heading(self, at: int) -> int:
@@ -333,9 +283,6 @@ class Walker:
             start = self._element.attributes.get("start", "1") if self._element else "1"
             frame.counter = int(start) if start.isdecimal() and len(start) < 7 else 1
         return at + 1
-
-    def _close_list(self, at: int) -> int:
-        return self._close(at)
 
     def _open_item(self, at: int) -> int:
         outer = self._frames[-1] if self._frames else None
@@ -372,8 +319,6 @@ class Walker:
 
     def _open_table(self, at: int) -> int:
         self._push(at)
-        if self._tables:
-            self._tables[-1].has_table = True
         self._tables.append(Table(self._element, len(self.blocks), len(self.spans)))
         return at + 1
 
@@ -393,9 +338,13 @@ class Walker:
             table.rows.append([])
         here = len(self.blocks) - table.start
         columns, rows = (_number(attributes.get(name)) for name in ("colspan", "rowspan"))
-        table.cell = Cell(here, here, columns, rows, self.tags[at].startswith("th"))
+        table.cell = Cell(here, here, columns, rows, self._is_bar())
         table.rows[-1].append(table.cell)
         return at + 1
+
+    def _is_bar(self) -> bool:
+        """Whether the cell is the line of a fraction."""
+        return self._element is not None and "hbar" in self._element.classes
 
     def _close_cell(self, at: int) -> int:
         self._close(at)
@@ -415,21 +364,21 @@ class Walker:
     def _write(self, table: Table) -> None:
         blocks = self.blocks[table.start :]
         layout = table.layout(blocks)
-        if layout == "flow":
-            return
-        first = blocks[0]
-        if layout == "data":
-            lines = [table.markdown(blocks)]
-        else:
-            lines = table.lines(blocks)
+        if layout != "flow":
+            self._replace(table, blocks, layout == "data")
+        if self._tables and not (layout == "rows" and len(self.blocks) == table.start + 1):
+            self._tables[-1].has_table = True
+
+    def _replace(self, table: Table, blocks: list[Block], is_data: bool) -> None:
+        """The blocks of a table by what is written in their place."""
+        made = [(table.markdown(blocks), int(Kind.TABLE))] if is_data else table.lines(blocks)
         links, chars = sum(b.link_chars for b in blocks), sum(b.chars for b in blocks)
-        kind = Kind.TABLE if layout == "data" else Kind.TEXT
-        lead = first.lead if first.is_item else self._indent
+        first = blocks[0]
         self.blocks[table.start :] = [
-            Block(line, kind, self._indent, self._indent, chars // len(lines), links // len(lines))
-            for line in lines
+            Block(text, kind, self._indent, self._indent, chars // len(made), links // len(made))
+            for text, kind in made
         ]
-        self.blocks[table.start].lead = lead
+        self.blocks[table.start].lead = first.lead if first.is_item else self._indent
         self.blocks[table.start].is_item = first.is_item
         del self.spans[table.first_span :]
 
@@ -437,10 +386,8 @@ class Walker:
 
     def _pre(self, at: int) -> int:
         self._flush()
-        tag = self.tags[at]
-        name = tag.partition(" ")[0]
-        stop = code.end(self.tags, at, name)
-        text = code.tidied(code.text_of(self.texts, self.tags, at, stop))
+        stop = self.tokens.end(at)
+        text = code.tidied(code.text_of(self.tokens, at, stop))
         if text and not (self._tables and code.is_gutter(text)):
             self._add(code.fenced(text, self._language_of(at, stop)), Kind.CODE)
         self._language = ""
@@ -448,15 +395,15 @@ class Walker:
 
     def _language_of(self, at: int, stop: int) -> str:
         """From the listing, the `code` inside it, or the element around it."""
-        for tag in self.tags[at : min(at + 2, stop)]:
-            if " " in tag:
-                element = parse(tag)
-                if found := language(element.classes, element.attributes):
-                    return found
+        for index in range(at, min(at + 2, stop)):
+            if self.attributes[index]:
+                element = parse(self.names[index], self.attributes[index])
+                if element.language:
+                    return element.language
         return self._language
 
     def _open_code(self, at: int) -> int:
-        if self._element is not None and self._element.is_preformatted:
+        if self._element is not None and self._element.is_listing:
             return self._pre(at)
         return self._open_mark(at)
 
@@ -480,25 +427,39 @@ class Walker:
     def _close_code(self, at: int) -> int:
         text = self._content()
         if text:
-            self._buffer.append(self._inline_code(text))
+            made = self._inline_code(text)
+            buffer = self._buffer
+            # Neighbours are one piece of code in several typefaces.
+            if self._code_end == (self._flushes, len(buffer)) and buffer[-1][-1] == made[0] == "`":
+                made = buffer.pop()[:-1] + made[1:]
+            buffer.append(made)
+            self._code_end = (self._flushes, len(buffer))
         return at + 1
 
     def _inline_code(self, text: str) -> str:
-        if OPEN in text or BREAK in text or self._heading or self._kind == Kind.TERM:
-            return text if OPEN in text else self.recovery.protect(text)
+        if OPEN in text:
+            return text
+        if BREAK in text or self._heading or self._kind == Kind.TERM:
+            return self._protected(text)
         stripped = text.strip()
         if not stripped:
             return text
         fence = "`" if "`" not in stripped else "``"
-        made = self.recovery.protect(f"{fence}{stripped}{fence}")
+        made = self._protected(f"{fence}{stripped}{fence}")
         before = " " if text[0].isspace() else ""
         return before + made + (" " if text[-1].isspace() else "")
+
+    def _protected(self, text: str) -> str:
+        """Text in which nothing opens a formula."""
+        if "$" in text or "\\" in text or "[" in text or self._has_delimiters:
+            return self.recovery.protect(text)
+        return text
 
     def _close_script(self, at: int) -> int:
         is_linked = bool(self._marks) and self._link_chars > self._marks[-1][2]
         text = self._content()
         if text:
-            self._buffer.append(inline.script(text, self.tags[at] == "/sup", is_linked))
+            self._buffer.append(inline.script(text, self.names[at] == "/sup", is_linked))
         return at + 1
 
     def _quote(self, at: int) -> int:
@@ -516,10 +477,46 @@ class Walker:
         return at + 1
 
 
-def _pass(at: int) -> int:
-    return at + 1
-
-
 def _number(text: str | None) -> int:
     """A span of columns or rows, 1 where it is nonsense."""
     return min(int(text), 200) if text and text.isdecimal() and len(text) < 5 and text != "0" else 1
+
+
+Action = Callable[[Walker, int], int]
+
+
+def _pass(walker: Walker, at: int) -> int:
+    return at + 1
+
+
+def _actions() -> dict[str, Action]:
+    """What each tag does; those that are not here run on."""
+    w = Walker
+    pairs: dict[str, tuple[Action, Action]] = {
+        **dict.fromkeys(inline.CONTAINERS, (w._open, w._close)),
+        **dict.fromkeys(inline.BREAKING, (w._break, w._break)),
+        **dict.fromkeys(inline.LEFT_OUT, (w._leave_out, _pass)),
+        **{f"h{level}": (w._open_heading, w._close_heading) for level in range(1, 7)},
+        **dict.fromkeys(("code", "tt", "kbd", "samp"), (w._open_code, w._close_code)),
+        **dict.fromkeys(("sup", "sub"), (w._open_mark, w._close_script)),
+        **dict.fromkeys(("pre", "listing"), (w._pre, _pass)),
+        **dict.fromkeys(("ul", "ol", "menu", "dir"), (w._open_list, w._close)),
+        **dict.fromkeys(("td", "th"), (w._open_cell, w._close_cell)),
+        "a": (w._open_link, w._close_link),
+        "q": (w._quote, w._quote),
+        "br": (w._line_break, _pass),
+        "blockquote": (w._open_quotation, w._close),
+        "li": (w._open_item, w._close),
+        "dt": (w._open_term, w._close),
+        "dd": (w._open_definition, w._close),
+        "table": (w._open_table, w._close_table),
+        "tr": (w._open_row, w._break),
+    }
+    return {
+        slash + name: action
+        for name, both in pairs.items()
+        for slash, action in zip(("", "/"), both, strict=True)
+    }
+
+
+ACTIONS = _actions()

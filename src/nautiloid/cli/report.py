@@ -13,12 +13,15 @@ from nautiloid.core.errors import InputError
 
 TEXT = """
 One self-contained HTML page about one or several runs: loss and throughput, expert load, scores,
-sample chats, settings, environment and checksums. A folder of runs takes all of them.
+sample chats, settings, environment and checksums. A folder of runs takes all of them. Of a curation:
+the funnel, reasons, yield, speed, and documents kept and dropped side by side.
 
 examples:
   nautiloid report runs/pretrain-debug
   nautiloid report runs/quickstart --out report.html
 """
+
+CURATION = "curate.recipe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +44,16 @@ def main(argv: Sequence[str], *, verbose: bool) -> int:
     options = flags.parse(ReportOptions, argv, prog="nautiloid report", description=TEXT)
     if not options.runs:
         raise InputError("nautiloid report", None, "name a run folder")
+    from nautiloid.core.report.run_record import is_run, read_record
     from nautiloid.core.report.run_report import write_report
 
     out = options.out or options.runs[0] / "report.html"
-    write_report(options.runs, out, title=options.title)
+    first = options.runs[0]
+    if len(options.runs) == 1 and is_run(first) and read_record(first).kind == CURATION:
+        from nautiloid.curate import report
+
+        report.write_report(first, out, title=options.title)
+    else:
+        write_report(options.runs, out, title=options.title)
     print(out)
     return 0

@@ -27,8 +27,10 @@ class Section:
         return tag("section", join(*head, self.body), id=self.anchor)
 
 
-def page(title: str, lead: str, sections: Sequence[Section], *, footer: str = "") -> str:
-    """The text of the HTML file.
+def page(
+    title: str, lead: str, sections: Sequence[Section], *, footer: str = "", style: str = ""
+) -> str:
+    """The text of the HTML file; `style` is added to the common one.
 
     >>> "<script" in page("<script>", "", ())
     False
@@ -41,10 +43,10 @@ def page(title: str, lead: str, sections: Sequence[Section], *, footer: str = ""
         *(section.html() for section in sections),
         tag("footer", footer),
     )
-    style = files("nautiloid.core.report").joinpath("page.css").read_text(encoding="utf-8")
+    common = files("nautiloid.core.report").joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{html(POLICY)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{html(title)}</title>\n<style>\n{common}{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )

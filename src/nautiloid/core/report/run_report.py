@@ -15,11 +15,13 @@ from nautiloid.core.report.run_record import RunRecord, find_runs
 from nautiloid.core.report.run_scores import chats, comparison, scores
 from nautiloid.core.report.table import amount, duration, show, table, tiles
 
+CURATION = "curate.recipe"
 KINDS = {
     "train.pretrain": "pretraining",
     "train.sft": "supervised tuning",
     "train.distill": "distillation",
     "eval.recipe": "evaluation",
+    CURATION: "curation",
 }
 
 
@@ -62,6 +64,10 @@ def _many(records: Sequence[RunRecord]) -> list[Section]:
     results = [(record.name, result) for record in records for result in record.results]
     answers = [answer for record in records for answer in record.answers]
     sections = [Section("overview", "Overview", "", _table(trainings))] if trainings else []
+    curations = [record for record in records if record.kind == CURATION and record.done]
+    if curations:
+        lead = "from pages to text; each has a report of its own"
+        sections.append(Section("data", "Data", lead, _curations(curations)))
     if results or answers:
         last = [(run, result) for run, result in results if run == results[-1][0]]
         body = join(comparison(results), scores(last), chats(last, answers))
@@ -95,6 +101,22 @@ def _table(records: Sequence[RunRecord]) -> Html:
     ]
     header = ("run", "what", "time", "steps", "tokens", "training loss", "held-out loss", "state")
     return table(header, rows)
+
+
+def _curations(records: Sequence[RunRecord]) -> Html:
+    """Figures of each curation; the links hold while the report stays above the runs."""
+    rows = [
+        (
+            tag("a", record.name, href=f"{record.path.name}/report.html"),
+            done.get("pages", ""),
+            done.get("documents", ""),
+            f"{amount(done.get('text_bytes', 0))} bytes",
+            duration(done.get("wall_s", 0.0)),
+        )
+        for record in records
+        if (done := record.done) is not None
+    ]
+    return table(("run", "pages", "documents", "text", "time"), rows)
 
 
 def _figure(value: Any) -> str:

@@ -183,7 +183,7 @@ class _Scan:
 
     def _dollar(self, start: int, inside: int) -> Span | None:
         text = self.text
-        if start and text[start - 1] == "\\":
+        if _is_escaped(text, start):
             return None
         close = self._dollar_end(inside)
         if close == -1:
@@ -192,7 +192,7 @@ class _Scan:
         if not tex.strip():
             return None
         if self.delimiters.dollars:
-            if _price_like(tex):
+            if _prose_like(tex):
                 return None
         else:
             before = text[start - 1] if start else " "
@@ -214,12 +214,12 @@ class _Scan:
         for _ in range(_TRIES):
             if close == -1 or close > limit:
                 break
-            if text[close - 1] != "\\":
+            if not _is_escaped(text, close):
                 tex = text[inside:close]
                 if tex.count("{") - tex.count("\\{") <= tex.count("}") - tex.count("\\}"):
                     return close
             close = text.find("$", close + 1, limit)
-        if first == -1 or first > limit or text[first - 1] == "\\":
+        if first == -1 or first > limit or _is_escaped(text, first):
             return -1
         return first
 
@@ -248,6 +248,14 @@ class _Scan:
         return Span(start, stop, undoubled(tex), name != "math", "environment")
 
 
+def _is_escaped(text: str, index: int) -> bool:
+    """Whether an odd number of backslashes stands before `index`."""
+    count = 0
+    while count < index and text[index - count - 1] == "\\":
+        count += 1
+    return count % 2 == 1
+
+
 def _words(tex: str) -> int:
     """Words of three letters and more that are neither commands nor inside \\text{...}."""
     if "\\" in tex:
@@ -271,9 +279,9 @@ def _math_like(tex: str) -> bool:
     return bool(_RELATION.search(tex)) or (tex[0].isalpha() and tex[1:].strip("'").isdigit())
 
 
-def _price_like(tex: str) -> bool:
-    """Whether the content of declared dollars is running text between two prices."""
-    return tex[0].isdigit() and _words(tex) >= 2 and not _COMMAND.search(tex)
+def _prose_like(tex: str) -> bool:
+    """Whether the content of declared dollars is running text between two prices or two formulas."""
+    return _words(tex) >= (2 if tex[0].isdigit() else 5) and not _COMMAND.search(tex)
 
 
 def undoubled(tex: str) -> str:

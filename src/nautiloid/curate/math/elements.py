@@ -28,6 +28,8 @@ _NOT_TEX = frozenset(_NOT_TEX_NAMES.split())
 _IMAGE = re.compile(r"[tT]e[xX]|TEX|\\\\|\$|ormula|math|MATH|%5[cC]|ck12|&#92;|&#36;")
 # A second formula in the same text.
 _NESTED = re.compile(r"\\\\[()\[\]]")
+# Elements for code: of class math they hold TeX and nothing else.
+_LITERAL = frozenset(("tt", "code", "pre"))
 _MATH_CLASSES = ".math, .math-container, .MathJye, .arithmatex, .SimpleMath"
 
 
@@ -295,9 +297,10 @@ def _math_class(node: LexborNode, add: Add) -> None:
             found = True
     if found or not is_only:
         return
-    # jsMath and pandoc --katex: TeX without delimiters.
+    # jsMath, docutils and pandoc --katex: TeX without delimiters.
     tex = node.text().strip()
-    if not tex or OPEN in tex or not ("\\" in tex or "^" in tex or "_" in tex or len(tex) <= 3):
+    looks = "\\" in tex or "^" in tex or "_" in tex or len(tex) <= 3
+    if not tex or OPEN in tex or not (looks or node.tag in _LITERAL):
         return
-    is_display = node.tag == "div" or "display" in _classes(node)
+    is_display = node.tag in ("div", "pre") or "display" in _classes(node)
     node.replace_with(add(undoubled(tex), is_display, "math_class"))

@@ -53,10 +53,8 @@ def clean(tex: str, is_display: bool) -> str:
         tex = _LINES.sub("\n" if is_display else " ", tex)
     if "  " in tex:
         tex = _SPACES.sub(" ", tex)
-    # A control space at the end shows nothing, and without its blank it would escape the delimiter.
-    if tex.endswith("\\") and (len(tex) - len(tex.rstrip("\\"))) % 2:
-        tex = tex[:-1].rstrip()
-    return tex
+    # A line break or control space at the end shows nothing, and could escape the delimiter.
+    return tex.rstrip("\\ ") if tex.endswith("\\") else tex
 
 
 def unwrap_style(tex: str) -> str:

@@ -97,6 +97,9 @@ def normalise(tex: str) -> str:
         tex = html.unescape(tex)
     tex = stripped(tex)[0]
     tokens = [token for token in _TOKEN.findall(tex) if not token.isspace()]
+    while tokens and tokens[-1] == "\\\\":
+        # A line break at the end shows nothing.
+        tokens.pop()
     return _Reader(_renamed(tokens)).whole()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nautiloid.core.types import Document
+from nautiloid.curate.dedup.dedup import PARQUET
 from nautiloid.curate.dedup.minhash import MinHash, nemotron
 
 BATCH = 1_000
@@ -64,7 +64,7 @@ def sketch(corpus: Path, work: Path, stage: MinHash, count: int, times: Times) -
         parts = [stage.sketch(documents[i : i + BATCH]) for i in range(0, len(documents), BATCH)]
         done = time.process_time()
         paths.append(work / unit.name)
-        pq.write_table(pa.concat_tables(parts), paths[-1], compression="zstd", compression_level=1)
+        pq.write_table(pa.concat_tables(parts), paths[-1], **PARQUET)
         times.read += read - start
         times.sketch += done - read
         times.write += time.process_time() - done
@@ -73,8 +73,9 @@ def sketch(corpus: Path, work: Path, stage: MinHash, count: int, times: Times) -
 
 
 def rss() -> int:
-    """Peak resident bytes of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Peak resident bytes of this process so far; what its parent used does not count."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def main() -> None:

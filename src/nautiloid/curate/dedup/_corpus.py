@@ -87,7 +87,7 @@ class Corpus:
             if start == stop or (wanted is not None and not wanted[start:stop].any()):
                 continue
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(rows, columns=list(columns)):
+                for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
                     stop = start + len(batch)
                     if wanted is None:
                         yield np.arange(start, stop), batch

@@ -98,10 +98,9 @@ def collision_rate(similarity: float, bands: int, rows: int) -> float:
 
 
 def _word_hash(word: str) -> int:
-    h = 0
+    h = int(fast.START)
     for char in word:
         h = (h ^ ord(char)) * WORD & MASK
-        h ^= h >> 32
     return h
 
 

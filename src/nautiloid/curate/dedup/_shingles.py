@@ -23,11 +23,12 @@ except ModuleNotFoundError:
 
 U64 = np.uint64
 # Odd multipliers: of the rolling polynomial over shingles, of the hash inside a word (FNV's prime has
-# too few bits, this is Knuth's for 64 bits), and the two of MurmurHash3's finaliser.
+# too few bits, this is Knuth's for 64 bits), and the two of MurmurHash3's finaliser; START of a word.
 BASE = U64(0x9E3779B97F4A7C15)
 WORD = U64(0x5851F42D4C957F2D)
 MIX_1 = U64(0xFF51AFD7ED558CCD)
 MIX_2 = U64(0xC4CEB9FE1A85EC53)
+START = U64(0x243F6A8885A308D3)
 TEXT_1 = U64(0xD6E8FEB86659FD93)
 TEXT_2 = U64(0xA0761D6478BD642F)
 S15, S29, S32, S33 = U64(15), U64(29), U64(32), U64(33)
@@ -112,35 +113,40 @@ def _kind(code: Any, table: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _collapse(codes: Any, table: Any, out: Any) -> int:
-    """White space runs to one space, none at the ends; returns the length."""
+def _collapse(codes: Any, table: Any, out: Any, kinds: Any) -> int:
+    """White space runs to one space, none at the ends; returns the length, and what each is in `kinds`.
+
+    Every step writes and only some advance: branches on words and spaces are not predicted well.
+    """
     count = 0
-    is_open = False
+    before = SPACE
     for code in codes:
         kind = _kind(code, table)
-        if kind == SPACE:
-            is_open = count > 0
-        elif kind != NOTHING:
-            if is_open:
-                out[count] = 32
-                count += 1
-                is_open = False
-            out[count] = code
-            count += 1
-    return count
+        out[count] = 32 if kind == SPACE else code
+        kinds[count] = kind
+        is_shown = (kind != NOTHING) & ((kind != SPACE) | (before != SPACE))
+        count += is_shown
+        before = kind if is_shown else before
+    return count - 1 if count > 0 and before == SPACE else count
 
 
 @njit(cache=True, nogil=True)
 def _text_hash(text: Any) -> Any:
-    """Two 64-bit hashes; a multiplication and a shift a character, so no sums of powers cancel."""
+    """Two 64-bit hashes, two characters at a time.
+
+    A multiplication and a shift each, so no sums of powers cancel as in a polynomial.
+    """
     first = U64(len(text))
     second = ~first
-    for code in text:
-        c = U64(code)
+    for i in range(0, len(text) - 1, 2):
+        c = U64(text[i]) << S32 | U64(text[i + 1])
         first = (first ^ c) * TEXT_1
         first ^= first >> S29
         second = (second ^ c) * TEXT_2
         second ^= second >> S32
+    if len(text) % 2 == 1:
+        first = (first ^ U64(text[-1])) * TEXT_1
+        second = (second ^ U64(text[-1])) * TEXT_2
     return _mix(first), _mix(second)
 
 
@@ -167,41 +173,34 @@ def _roll(values: Any, count: int, size: int, out: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _words(text: Any, table: Any, out: Any) -> int:
-    """Hashes of the words of a collapsed text."""
+def _words(text: Any, kinds: Any, out: Any) -> int:
+    """Hashes of the words of a collapsed text, as FNV-1a makes them but with 64 random bits."""
     count = 0
-    word = U64(0)
-    is_inside = False
-    for code in text:
-        kind = _kind(code, table)
-        if kind == LETTER:
-            word = (word ^ U64(code)) * WORD
-            word ^= word >> S32
-            is_inside = True
+    word = START
+    for i in range(len(text)):
+        if kinds[i] == ALONE:
+            if word != START:
+                count += 1
+            out[count] = (START ^ U64(text[i])) * WORD
+            count += 1
+            word = START
             continue
-        if is_inside:
-            out[count] = word
-            count += 1
-            word = U64(0)
-            is_inside = False
-        if kind == ALONE:
-            out[count] = U64(code) * WORD
-            out[count] ^= out[count] >> S32
-            count += 1
-    if is_inside:
+        is_letter = kinds[i] == LETTER
+        # the hash so far is written and stays where the word has ended
+        count += (not is_letter) & (word != START)
+        word = (word ^ U64(text[i])) * WORD if is_letter else START
         out[count] = word
-        count += 1
-    return count
+    return count + 1 if word != START else count
 
 
 @njit(cache=True, nogil=True)
-def _cut(text: Any, table: Any, by_words: bool, size: int, words: Any, out: Any) -> int:
+def _cut(text: Any, kinds: Any, by_words: bool, size: int, words: Any, out: Any) -> int:
     """Shingle hashes of a collapsed text; a text without words is one shingle, an empty one none."""
     if len(text) == 0:
         return 0
     if not by_words:
         return _roll(text, len(text), size, out)
-    count = _words(text, table, words)
+    count = _words(text, kinds, words)
     if count == 0:
         return _roll(text, len(text), len(text), out)
     return _roll(words, count, size, out)
@@ -222,14 +221,15 @@ def signatures(
 ) -> None:  # fmt: skip
     """Fill the text hashes [D, 2] and the minima of `a x + b` over the shingles [D, P]."""
     longest = _longest(bounds)
-    text = np.empty(longest, np.uint32)
-    words = np.empty(longest, U64)
+    text = np.empty(longest + 1, np.uint32)
+    kinds = np.empty(longest + 1, np.uint8)
+    words = np.empty(longest + 1, U64)
     shingles = np.empty(longest, U64)
     x = np.empty(TILE, np.uint32)
     for d in range(len(bounds) - 1):
-        length = _collapse(codes[bounds[d] : bounds[d + 1]], table, text)
+        length = _collapse(codes[bounds[d] : bounds[d + 1]], table, text, kinds)
         hashes[d, 0], hashes[d, 1] = _text_hash(text[:length])
-        count = _cut(text[:length], table, by_words, size, words, shingles)
+        count = _cut(text[:length], kinds, by_words, size, words, shingles)
         values[d] = EMPTY
         for start in range(0, count, TILE):
             width = min(TILE, count - start)
@@ -264,13 +264,14 @@ def sets(
     `out` has room for as many as there are code points; returns how many were written.
     """
     longest = _longest(bounds)
-    text = np.empty(longest, np.uint32)
-    words = np.empty(longest, U64)
+    text = np.empty(longest + 1, np.uint32)
+    kinds = np.empty(longest + 1, np.uint8)
+    words = np.empty(longest + 1, U64)
     shingles = np.empty(longest, U64)
     total = 0
     for d in range(len(bounds) - 1):
-        length = _collapse(codes[bounds[d] : bounds[d + 1]], table, text)
-        count = _cut(text[:length], table, by_words, size, words, shingles)
+        length = _collapse(codes[bounds[d] : bounds[d + 1]], table, text, kinds)
+        count = _cut(text[:length], kinds, by_words, size, words, shingles)
         found = np.empty(count, np.uint32)
         for i in range(count):
             found[i] = np.uint32(shingles[i] >> S32)
@@ -287,10 +288,11 @@ def sets(
 
 @njit(cache=True, nogil=True)
 def _runs(codes: Any, table: Any, size: int, out: Any) -> int:
-    text = np.empty(len(codes), np.uint32)
-    words = np.empty(len(codes), U64)
-    length = _collapse(codes, table, text)
-    count = _words(text[:length], table, words)
+    text = np.empty(len(codes) + 1, np.uint32)
+    kinds = np.empty(len(codes) + 1, np.uint8)
+    words = np.empty(len(codes) + 1, U64)
+    length = _collapse(codes, table, text, kinds)
+    count = _words(text[:length], kinds, words)
     return _roll(words, count, size, out) if count >= size else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -13,6 +13,13 @@ from nautiloid.core.config import Open
 from nautiloid.core.registry import Registry
 from nautiloid.core.types import Document
 
+# How sketches are best written: hashes repay no dictionary, texts repay compression.
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": False,
+    "row_group_size": 1 << 16,
+}
 DECISIONS = pa.schema(
     [
         ("unit", pa.int32()),

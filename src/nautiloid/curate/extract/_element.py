@@ -15,6 +15,12 @@ _HIDDEN_STYLE = re.compile(r"(?i)(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\
 _PRE_STYLE = re.compile(r"(?i)(?:^|;)\s*white-space\s*:\s*pre(?!-line)")
 
 
+# Elements whose id is given by a theme.
+_FRAMES = words.names(
+    "div aside ul ol table tbody tr td footer header form main article center nav menu frameset"
+)
+
+
 class Role(IntEnum):
     """What a part of the page is for."""
 
@@ -91,7 +97,9 @@ def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role
         return Role.MAIN
     if attributes.get("itemprop", "").lower() in ("articlebody", "mainentity", "mainentityofpage"):
         return Role.MAIN
-    found = by_words(classes, id_)
+    # Ids of sections and terms are made of their titles: "search", "navigation", "related".
+    is_frame = name in _FRAMES and "sect" not in classes
+    found = by_words(classes, id_ if is_frame else "")
     if found is Role.PLAIN:
         if name == "article" or role == "article":
             return Role.MAIN_3
@@ -104,12 +112,9 @@ def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role
 def by_words(classes: str, id_: str = "") -> Role:
     """Role that classes and an id name."""
     tokens = classes.split()
-    if id_:
-        tokens.append(id_.strip().lower())
-    if not tokens:
-        return Role.PLAIN
-    weak = False
-    for token in tokens:
+    id_ = id_.strip().lower()
+    weak = id_ in words.WEAK
+    for token in (*tokens, id_):
         if token in words.CHROME:
             return Role.CHROME
         if token in words.GUTTERS:
@@ -119,10 +124,10 @@ def by_words(classes: str, id_: str = "") -> Role:
             if words.FRAME_PARTS.isdisjoint(parts):
                 return Role.CHROME
             weak = True
-        elif token in words.WEAK or not words.WEAK.isdisjoint(parts):
+        elif token is not id_ and not words.WEAK.isdisjoint((token, *parts)):
             weak = True
     for rank, names in enumerate(words.MAIN):
-        if not names.isdisjoint(tokens):
+        if not names.isdisjoint((*tokens, id_)):
             return Role(Role.MAIN_2 + rank)
     return Role.WEAK if weak else Role.PLAIN
 

@@ -17,6 +17,11 @@ from nautiloid.curate.math.formula import SHIELDS, Formula
 from nautiloid.curate.math.recover import Recovery
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+_LICENCE = re.compile(
+    r"""<(?:meta|link|a)\b[^<>]{0,500}?\b(?:rel|name|property)\s?=\s?["']?(?:cc:|dc\.|dcterms\.)?license\b[^<>]{0,500}""",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r"""(?:content|href)\s?=\s?["']?([^"'\s<>][^"'<>]{0,300})""", re.IGNORECASE)
 # Their content must not be seen as tags; formulas inside have been taken out before.
 _STRIPPED = "script, style, noscript, template, svg, iframe, noembed, noframes, textarea"
 
@@ -30,12 +35,14 @@ class Extraction:
         title: Of the head of the page.
         language: As the page declares it, such as `en` or `pt-BR`.
         formulas: Those of the text, in its order.
+        licences: Addresses or names that the page gives as its licence.
     """
 
     text: str
     title: str | None
     language: str | None
     formulas: tuple[Formula, ...]
+    licences: tuple[str, ...] = ()
 
 
 def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) -> Extraction:
@@ -63,7 +70,19 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
     text = markdown.join(blocks)
     formulas = tuple(recovery.kept(text))
     text = recovery.render(_unshielded(text))
-    return Extraction(text, recovery.render(title, True) or None, _language(tokens), formulas)
+    licences = _licences(html) if "license" in html else ()
+    title = recovery.render(recovery.in_text(title), True)
+    return Extraction(text, title or None, _language(tokens), formulas, licences)
+
+
+def _licences(html: str) -> tuple[str, ...]:
+    """What `meta name=license` and links with `rel=license` name, each once."""
+    found: dict[str, None] = {}
+    for match in _LICENCE.finditer(html):
+        value = _VALUE.search(match.group(0))
+        if value is not None:
+            found[value.group(1).strip()] = None
+    return tuple(found)
 
 
 def _unshielded(text: str) -> str:

@@ -27,12 +27,16 @@ _NOT_TEXT = (
     "application/gzip",
 )
 _BINARY_SHARE = 0.02
+_MAGIC = (
+    b"%PDF-", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b", b"\x7fELF", b"\xfd7zXZ",
+    b"BZh", b"RIFF", b"OggS", b"ID3", b"wOFF", b"\x28\xb5\x2f\xfd", b"MZ\x90", b"\xca\xfe\xba\xbe", b"%!PS",
+)  # fmt: skip
 
 
 def kind_of(page: Page, text: str) -> Media:
     """How to read a page: by its declared type, and by its beginning where that says little."""
     mime = page.mime or ""
-    if mime.startswith(_NOT_TEXT):
+    if mime.startswith(_NOT_TEXT) or page.content.startswith(_MAGIC):
         return "none"
     head = text[:_HEAD_CHARS]
     if mime in _HTML_TYPES:
@@ -49,7 +53,8 @@ def kind_of(page: Page, text: str) -> Media:
 
 
 def _is_binary(head: str) -> bool:
-    return head.startswith("%PDF-") or head.count("\ufffd") > _BINARY_SHARE * len(head)
+    strange = sum(map(head.count, ("\ufffd", *map(chr, range(1, 9)))))
+    return strange > _BINARY_SHARE * len(head)
 
 
 def document(page: Page, text: str, charset: str, found: dict[str, Any]) -> Document | Dropped:
@@ -66,12 +71,13 @@ def document(page: Page, text: str, charset: str, found: dict[str, Any]) -> Docu
 
 
 def plain_document(page: Page, text: str, charset: str, kind: Media) -> Document | Dropped:
-    """The document of a page that is no HTML; `not_text` for images, archives and the like."""
+    """The document of a page that is no HTML; `not_text` for images, `bad_notebook` for broken ones."""
     if kind == "none":
         return Dropped("not_text", page.mime or "undecodable bytes")
     if kind == "notebook":
         found = notebook.markdown(text)
-        if found is not None:
-            return document(page, found.text, charset, {"language": None, "title": found.title})
+        if found is None:
+            return Dropped("bad_notebook", "no JSON object with cells")
+        return document(page, found.text, charset, {"title": found.title})
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0c", "\n").split("\n")
     return document(page, "\n".join(line.rstrip() for line in lines).strip("\n"), charset, {})

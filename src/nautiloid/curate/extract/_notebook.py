@@ -12,6 +12,9 @@ from nautiloid.curate.page import Page
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TITLE = re.compile(r"^#\s+(.+)$", re.MULTILINE)
+_FIGURE = re.compile(
+    r"<(?:Figure|matplotlib|AxesSubplot|IPython|Axes)[^\n]{0,300}>|\[<[^\n]{0,300}>\]"
+)
 # Printed results longer than this are logs.
 OUTPUT_CHARS = 4_000
 
@@ -74,7 +77,8 @@ def markdown(text: str) -> Notebook | None:
             )
         elif source.strip():
             parts.append(source.strip("\n"))
-    made = "\n\n".join(parts)
+    # JSON may hold halves of surrogate pairs, which no encoding can write.
+    made = "\n\n".join(parts).encode("utf-8", "replace").decode("utf-8")
     title = _TITLE.search(made)
     return Notebook(made, title.group(1).strip() if title else None)
 
@@ -90,5 +94,9 @@ def _joined(source: Any) -> str:
 
 
 def _printed(output: Any) -> str:
+    """What a cell printed or gave; warnings and the names of figures are no results."""
+    if _get(output, "name") == "stderr" or _get(output, "stream") == "stderr":
+        return ""
     text = _get(output, "text") or _get(_get(output, "data"), "text/plain")
-    return _ESCAPES.sub("", _joined(text))
+    printed = _ESCAPES.sub("", _joined(text))
+    return "" if _FIGURE.fullmatch(printed.strip()) else printed

@@ -198,6 +198,9 @@ class Walker:
         lead, is_item = self._lead, self._lead is not None
         if lead is None:
             lead = self._indent
+        elif kind != Kind.TEXT and lead.endswith(": "):
+            # A definition that opens with a listing or a heading.
+            lead, is_item = self._indent, False
         self._lead = None
         size = len(text)
         self.blocks.append(

@@ -32,7 +32,7 @@ class Dom(Extractor):
             from nautiloid.curate.extract._html import extract_html
         except ImportError:
             raise missing_extra("selectolax", "curate") from None
-        text, charset = decode(page.content, page.charset, page.mime)
+        text, charset = decode(page.content, page.charset, page.mime, page.url)
         kind = media.kind_of(page, text)
         if kind == "html":
             found = extract_html(text, page.url, keeps_all=self.keep_chrome)
@@ -41,6 +41,8 @@ class Dom(Extractor):
                 "language": found.language,
                 "formula_count": len(found.formulas),
             }
+            if found.licences:
+                meta["licence_links"] = list(found.licences)
             if self.keep_formulas:
                 meta["formulas"] = [
                     {

@@ -50,7 +50,7 @@ class Lynx(Extractor):
         Raises:
             InputError: lynx is not installed.
         """
-        text, charset = decode(page.content, page.charset, page.mime)
+        text, charset = decode(page.content, page.charset, page.mime, page.url)
         kind = media.kind_of(page, text)
         if kind != "html":
             return media.plain_document(page, text, charset, kind)

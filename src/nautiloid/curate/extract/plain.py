@@ -18,6 +18,6 @@ class Plain(Extractor):
 
     def extract(self, page: Page) -> Document | Dropped:
         """The text with line ends made equal; `not_text` where it is no text."""
-        text, charset = decode(page.content, page.charset, page.mime)
+        text, charset = decode(page.content, page.charset, page.mime, page.url)
         kind = media.kind_of(page, text)
         return media.plain_document(page, text, charset, "text" if kind == "html" else kind)

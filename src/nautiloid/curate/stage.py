@@ -70,6 +70,11 @@ class Stage(Open):
         """Documents that `apply_batch` wants at once; above 1 for models and endpoints."""
         return 1
 
+    @property
+    def patience_s(self) -> float:
+        """Seconds a document may take here beyond `Limits.page_s`, waiting for something else."""
+        return 0.0
+
     def apply(self, document: Document, tools: Any) -> Document | Dropped:
         """The document, changed or not, or why it goes."""
         raise TypeError(f"{type(self).__name__} does not define apply")

@@ -223,6 +223,7 @@ def test_recipe(tmp_path):
     assert facts["held_out_count"] == sum(i.split == "test" for i in labelled(400))
     assert facts["held_out_mae"] < facts["held_out_mae_constant"]
     saved = load_linear(tmp_path / "run")
+    assert saved.facts
     assert saved.facts["labels_by_class"].keys() == set("012345")
     assert not saved.facts["labels_by_rules"]
     without = load_recipe("curate/quality")

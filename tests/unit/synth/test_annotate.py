@@ -143,7 +143,7 @@ def test_embeddings_are_masked_means_of_length_one(encoder):
 
 
 def test_bad_folders_are_refused(tmp_path, classifier, encoder):
-    with pytest.raises(InputError, match="no config.json there"):
+    with pytest.raises(InputError, match=r"no config\.json there"):
         Classifier(model=str(tmp_path)).command("score")
     many = save_bert(tmp_path / "many", num_labels=3)
     with pytest.raises(InputError, match=r"3 outputs: use a classifier trained as a regression"):
@@ -233,6 +233,7 @@ def test_a_child_that_fails_stops_the_run(fake, mode, match):
 def test_a_silent_child_is_ended_in_time(fake):
     start = time.monotonic()
     with Child(fake("silent", answer_s=0.3)) as child:
+        assert child._process
         pid = child._process.pid
         with pytest.raises(InputError, match=r"no answer in 0\.3 s"):
             child.ask(["a"])

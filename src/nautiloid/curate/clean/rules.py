@@ -16,6 +16,7 @@ from nautiloid.curate.text.spans import Span, protect
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BLANKS = re.compile(r"(?<=\S)[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+(?=\S)")
 _HEADING = re.compile(r"(#{1,6})(?:\s+(.*))?$")
+_READABLE = re.compile(r"[^\W_]|\|")
 _STRUCTURE = re.compile(r"\s*(?:#{1,6}\s|[-*+\u2022]\s|\d{1,4}[.)]\s|\||>)")
 _MENU = re.compile(
     r"[^|\u00bb\u203a\u2022\u00b7]{1,40}(?:\s[|\u00bb\u203a\u2022\u00b7]\s[^|\u00bb\u203a\u2022\u00b7]{1,40}){2,}"
@@ -32,7 +33,7 @@ _FURNITURE = re.compile(
     | advertisements? | sponsored(?:\ links?)?
     | (?:leave|add|post)\ a\ (?:comment|reply)
     | all\ rights\ reserved
-    | (?:copyright|\(c\)|\u00a9)\ [^\n]{0,80}
+    | (?:copyright\ )?(?:\(c\)|\u00a9)[^\n]{0,80} | copyright\ \d{4}[^\n]{0,80}
     | powered\ by\ [^\n]{1,60} | (?:last\ )?(?:modified|updated)\ (?:on|:)[^\n]{0,60}
     | accept\ (?:all\ )?cookies | cookie\ (?:policy|settings) | privacy\ policy | terms\ of\ (?:use|service)
     )\W*){1,6}""",
@@ -104,10 +105,9 @@ class Rules:
             for piece, span in zip(protected.pieces, protected.spans, strict=True)
         )
         text = protected.text
-        if not text.isascii():
-            text = _INVISIBLE.sub("", text)
-            if self.composes:
-                text = unicodedata.normalize("NFC", text)
+        text = _INVISIBLE.sub("", text)
+        if self.composes and not text.isascii():
+            text = unicodedata.normalize("NFC", text)
         lines = [self._line(line) for line in text.split("\n")]
         if self.max_repeats:
             lines = _once(lines, self.max_repeats)
@@ -121,8 +121,9 @@ class Rules:
     def _piece(self, piece: str, span: Span) -> str:
         if not span.is_formula:
             return piece
+        piece = _INVISIBLE.sub("", piece)
         if self.composes and not piece.isascii():
-            piece = unicodedata.normalize("NFC", _INVISIBLE.sub("", piece))
+            piece = unicodedata.normalize("NFC", piece)
         if not self.standardises or piece.startswith("$"):
             return piece
         if piece.startswith("\\begin"):
@@ -164,8 +165,8 @@ def _once(lines: list[str], most: int) -> list[str]:
 
 
 def _strip_furniture(lines: list[str]) -> list[str]:
-    kept = [line for line in lines if not (_is_short(line) and _FURNITURE.fullmatch(line.strip()))]
-    while kept and (not kept[-1].strip() or (_is_short(kept[-1]) and _MENU.fullmatch(kept[-1]))):
+    kept = [line for line in lines if not _is_furniture(line)]
+    while kept and (_is_blank(kept[-1]) or (_is_short(kept[-1]) and _MENU.fullmatch(kept[-1]))):
         kept.pop()
     while True:
         start = _last_heading(kept)
@@ -179,6 +180,16 @@ def _strip_furniture(lines: list[str]) -> list[str]:
         if title not in _NAVIGATION or says_something:
             return kept
         del kept[start:]
+
+
+def _is_furniture(line: str) -> bool:
+    is_candidate = len(line) < 120 and "\ufdd0" not in line and not _STRUCTURE.match(line)
+    return is_candidate and _FURNITURE.fullmatch(line.strip()) is not None
+
+
+def _is_blank(line: str) -> bool:
+    """Nothing to read: no letter or digit, which a token of a formula has, and no table."""
+    return _READABLE.search(line) is None
 
 
 def _last_heading(lines: list[str]) -> int | None:
@@ -200,7 +211,7 @@ def _strip_headings(lines: list[str]) -> list[str]:
             kept.append(line)
             continue
         level = len(heading[1])
-        if has_content or level < level_below:
+        if has_content or level < level_below or "\ufdd0" in line:
             kept.append(line)
             level_below, has_content = level, False
     return kept[::-1]

@@ -52,6 +52,13 @@ class Score(Stage):
         """As many as the scorer takes at once."""
         return getattr(self.scorer, "batch_size", 1)
 
+    @property
+    def patience_s(self) -> float:
+        """A child process may take its time."""
+        if not isinstance(self.scorer, Classifier):
+            return 0.0
+        return (self.scorer.restarts + 1) * (self.scorer.start_s + self.scorer.answer_s)
+
     def apply(self, document: Document, tools: Any) -> Document | Dropped:
         """The document with its score, or its score below the least."""
         return self.apply_batch((document,), tools)[0]

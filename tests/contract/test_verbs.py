@@ -13,7 +13,7 @@ from nautiloid.core.recipes import recipe_names
 RUN = ("--preset", "--out", "--dry-run", "--profile", "--verbose")
 SURFACE = {
     "quickstart": RUN,
-    "curate": (*RUN, "--input", "--executor", "--processes"),
+    "curate": (*RUN, "--input", "--benchmarks", "--executor", "--processes"),
     "pretrain": (*RUN, "--data"),
     "sft": RUN,
     "distill": RUN,

@@ -103,6 +103,7 @@ class _Finish:
         self.bands = [_BandCounts() for _ in self.recipe.bands]
         self.licences: Counter[str] = Counter()
         self.languages: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
         self.seconds = 0.0
 
     def facts(self) -> dict[str, Any]:
@@ -112,6 +113,7 @@ class _Finish:
             "bands": [vars(band) for band in self.bands],
             "licences": dict(sorted(self.licences.items())),
             "languages": dict(sorted(self.languages.items())),
+            "notes": dict(sorted(self.notes.items())),
             "seconds": self.seconds,
         }
 
@@ -181,6 +183,8 @@ class _Finish:
 
     def _table(self, batch: list[Document]) -> pa.Table:
         self.heartbeat.enter(Phase.BULK, id=batch[0].id)
+        for document in batch:
+            self.notes.update(map(str, document.meta.get("reasons") or ()))
         rows = [final_row(document, self.recipe, self.tokenizer) for document in batch]
         for row in rows:
             counts = self.bands[row["band"]]

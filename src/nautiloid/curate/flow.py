@@ -62,12 +62,14 @@ class Step:
         apply: One item in, a document or why it goes.
         apply_batch: The same for several.
         batch_size: Items that `apply_batch` wants at once; 1 calls `apply`.
+        patience_s: What an item may wait for something else, beyond its share of time.
     """
 
     tally: Tally
     apply: Callable[[Any], Document | Dropped]
     apply_batch: Callable[[Sequence[Any]], Sequence[Document | Dropped]] | None = None
     batch_size: int = 1
+    patience_s: float = 0.0
     waiting: list[tuple[int, Any]] = field(default_factory=list[tuple[int, Any]])
 
 
@@ -83,6 +85,7 @@ def stage_step(stage: Stage, name: str, kind: str, tools: Any) -> Step:
         lambda document: stage.apply(document, tools),
         lambda documents: stage.apply_batch(documents, tools),
         stage.batch_size,
+        stage.patience_s,
     )
 
 
@@ -218,7 +221,7 @@ class Flow:
 
     def _single(self, index: int, ordinal: int, item: Page | Document) -> None:
         step = self.steps[index]
-        self.heartbeat.step(index)
+        self.heartbeat.step(index, step.patience_s)
         began = time.perf_counter()
         result = self._safely(step, item)
         step.tally.seconds += time.perf_counter() - began
@@ -232,7 +235,7 @@ class Flow:
         assert step.apply_batch is not None
         first, last = waiting[0][0], waiting[-1][0]
         self.heartbeat.enter(Phase.PAGE, first, last, id=waiting[0][1].id)
-        self.heartbeat.step(index)
+        self.heartbeat.step(index, step.patience_s * len(waiting))
         items = [item for _, item in waiting]
         began = time.perf_counter()
         try:

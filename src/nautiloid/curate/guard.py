@@ -45,13 +45,23 @@ class Guard:
         page_s: Seconds a page may take.
         memory_bytes: Address space of the process; None leaves it unbounded.
         threads: Threads that libraries of the process may use.
+        place: Folder from which relative paths count; None is the one of this process.
     """
 
-    def __init__(self, folder: Path, *, page_s: float, memory_bytes: int | None, threads: int = 1):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        page_s: float,
+        memory_bytes: int | None,
+        threads: int = 1,
+        place: str | None = None,
+    ):
         self.folder = folder
         self.page_s = page_s
         self.memory_bytes = memory_bytes
         self.threads = threads
+        self.place = place
         self._shared = tempfile.TemporaryFile()  # noqa: SIM115
         self._shared.truncate(SIZE_BYTES)
         self.heartbeat = Heartbeat(self._shared.fileno())
@@ -125,7 +135,7 @@ class Guard:
     def _allowed_s(self) -> float:
         phase = self.heartbeat.phase
         if phase is Phase.PAGE:
-            return self.page_s * len(self.heartbeat.items)
+            return self.page_s * len(self.heartbeat.items) + self.heartbeat.patience_s
         if phase is Phase.READ:
             return self.page_s * READ_FACTOR
         return LOAD_S if phase is Phase.LOAD else float("inf")
@@ -181,6 +191,7 @@ class Guard:
             bufsize=0,
             pass_fds=(handle,),
             env=environment,
+            cwd=self.place,
             process_group=0,  # Ctrl-C goes to us alone, and what it starts dies with it
         )
         setup = {

@@ -27,7 +27,7 @@ class Heartbeat:
         handle: File descriptor of a file of at least `SIZE_BYTES`.
     """
 
-    _BEAT, _PHASE, _FIRST, _LAST, _STEP, _ITEMS, _KEPT, _DROPPED, _ID_BYTES = range(9)
+    _BEAT, _PHASE, _FIRST, _LAST, _STEP, _ITEMS, _KEPT, _DROPPED, _ID_BYTES, _PATIENCE = range(10)
 
     def __init__(self, handle: int):
         self._memory = mmap.mmap(handle, SIZE_BYTES)
@@ -40,14 +40,16 @@ class Heartbeat:
         slots[self._FIRST] = first
         slots[self._LAST] = first if last is None else last
         slots[self._STEP] = 0
+        slots[self._PATIENCE] = 0
         encoded = id.encode("utf-8", "replace")[:_MAX_ID_BYTES]
         slots[self._ID_BYTES] = len(encoded)
         self._memory[_ID_AT : _ID_AT + len(encoded)] = encoded
         slots[self._BEAT] += 1
 
-    def step(self, index: int) -> None:
-        """The current item is now at the step `index`."""
+    def step(self, index: int, patience_s: float = 0.0) -> None:
+        """The current items are now at the step `index`, which may wait for something else."""
         self._slots[self._STEP] = index
+        self._slots[self._PATIENCE] += round(1000 * patience_s)
 
     def count(self, *, items: int = 0, kept: int = 0, dropped: int = 0) -> None:
         """Add to the counts of the unit, which progress bars show."""
@@ -79,6 +81,11 @@ class Heartbeat:
     def at_step(self) -> int:
         """Index of the step that the items are at."""
         return self._slots[self._STEP]
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the steps so far may have waited, since the last beat."""
+        return self._slots[self._PATIENCE] / 1000
 
     @property
     def counts(self) -> tuple[int, int, int]:

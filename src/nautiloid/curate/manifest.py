@@ -61,6 +61,7 @@ def write_manifest(
         "subsets": subsets,
         "licences": _summed(finals, "licences"),
         "languages": _summed(finals, "languages"),
+        "notes": _summed(finals, "notes"),
         "tokenizer": _tokenizer(recipe),
         "tokens": subsets["all"]["tokens"],
         "files": {name: entry for facts in shards for name, entry in facts["files"].items()},

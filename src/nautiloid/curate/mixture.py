@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ def write_mixture(folder: Path, recipe: CurateRecipe) -> None:
             weight = counts["tokens"] if counts["tokens"] is not None else counts["bytes"]
             source = _source(name, f"shards/{name}/{band}")
             parts.append(Part(source, weight=float(weight), name=f"{recipe.name}-{band}"))
-    write_mixture_file(folder / MIXTURE, Mixture((Phase(parts=tuple(parts)),)))
+    mixture = Mixture((Phase(parts=tuple(parts)),))
+    most = min(mixture.shuffle_samples, chosen["documents"])  # more would be the same ones again
+    write_mixture_file(folder / MIXTURE, replace(mixture, shuffle_samples=most))
 
 
 def _source(name: str, path: str) -> Source:

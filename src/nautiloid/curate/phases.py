@@ -26,6 +26,7 @@ from nautiloid.curate.manifest import write_manifest
 from nautiloid.curate.mixture import write_mixture
 from nautiloid.curate.reader import Unit
 from nautiloid.curate.recipe import CurateRecipe
+from nautiloid.curate.report import write_report
 from nautiloid.curate.samples import write_samples
 from nautiloid.curate.shards import plan_shards, written_facts
 from nautiloid.curate.store import DONE, remove_torn, result_facts
@@ -64,10 +65,7 @@ def curate(recipe: CurateRecipe, run: Run) -> None:
         write_card(run.path, recipe)
         write_mixture(run.path, recipe)
         write_json(run.path / "timing.json", phases.timing(done, finals))
-        with contextlib.suppress(ImportError):
-            from nautiloid.curate.report import write_report
-
-            write_report(run.path)
+        write_report(run.path)
         run.finish(**_summary(run.path, [s.name for s in recipe.subsets], clock))
 
 

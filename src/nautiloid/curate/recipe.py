@@ -16,7 +16,7 @@ The run folder holds, beside what every run has:
 `manifest.json`: `input` {units, bytes, pages, fingerprint}, `faults` {reason: {count, lost}}, `stages` in
 order [{name, kind (read, extract, stage, dedup, finish), documents_in, documents_out, changed, chars_in,
 chars_out, dropped {reason: count}}], `subsets` {name: {documents, chars, bytes, tokens, share}}, `licences`
-and `languages` {name: documents}, `tokens`, `files` {path: {bytes, sha256, documents, tokens}}.
+and `languages` {name: documents}, `notes` {what a stage noted in `meta["reasons"]`: documents}, `tokens`, `files` {path: {bytes, sha256, documents, tokens}}.
 `samples/kept.jsonl` and `samples/dropped.jsonl`: {stage, reason, detail, id, url, title, text}, for
 duplicates also `keeper` {id, url, text, similarity}.
 """

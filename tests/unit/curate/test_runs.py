@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -50,7 +51,7 @@ def test_counts_of_all_stages_add_up(finished, manifest):
     for stage in stages:
         dropped = sum(stage["dropped"].values())
         assert stage["documents_in"] == stage["documents_out"] + dropped, stage["name"]
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in pairwise(stages):
         assert before["documents_out"] == after["documents_in"]
     assert manifest["faults"] == {"corrupt_record": {"count": 6, "lost": 6}}
     assert stages[0]["documents_in"] == 6 * 20 + len(BAD) + 6
@@ -104,7 +105,7 @@ def test_shards_hold_each_document_once_and_in_order(finished, manifest):
         assert ids == sorted(ids, key=lambda i: [int(n[1:]) for n in i.split("-")])
         lines = Jsonl(paths=(str(shards / "jsonl" / band),)).read()
         assert [sample.text for sample in lines] == texts[band]
-    assert len(sum(texts.values(), [])) == manifest["subsets"]["all"]["documents"]
+    assert sum(map(len, texts.values())) == manifest["subsets"]["all"]["documents"]
     assert any("of-00001" not in name for name in manifest["files"])
     three, four = (manifest["subsets"][name]["documents"] for name in ("3plus", "4plus"))
     assert three == four + manifest["subsets"]["3"]["documents"]
@@ -192,6 +193,7 @@ def test_megatron_shards_and_token_counts(pages, tmp_path):
     tokens = [s.tokens for s in Megatron(paths=(str(run.path / "shards/megatron/all"),)).read()]
     whole = manifest["subsets"]["all"]
     assert len(tokens) == whole["documents"]
+    assert all(tokens)
     assert sum(map(len, tokens)) == whole["tokens"] + len(tokens)  # one end each
     assert {ids[-1] for ids in tokens} == {Tokenizer.load(tmp_path / "tokenizer").eos_ids[0]}
     assert read_mixture_file(run.path).parts["tiny-all"].source.kind == "megatron"

@@ -152,9 +152,8 @@ class RayPool:
             max_task_retries=RETRIES,
             scheduling_strategy="SPREAD",
         )
-        return made.remote(
-            str(self.folder), limits.page_s, None if is_wide else limits.memory_bytes, is_wide
-        )
+        memory_bytes = None if is_wide else limits.memory_bytes
+        return made.remote(str(self.folder), limits.page_s, memory_bytes, is_wide, os.getcwd())
 
     def _start(self, count: int) -> None:
         """Have this many actors, each of which sees the run folder."""
@@ -187,10 +186,18 @@ class RayPool:
 class Worker:
     """The actor: a guard, and answers that need no class of ours to be read."""
 
-    def __init__(self, folder: str, page_s: float, memory_bytes: int | None, is_wide: bool):
+    def __init__(
+        self, folder: str, page_s: float, memory_bytes: int | None, is_wide: bool, place: str
+    ):
         self.folder = Path(folder)
         threads = cores() if is_wide else 1
-        self.guard = Guard(self.folder, page_s=page_s, memory_bytes=memory_bytes, threads=threads)
+        self.guard = Guard(
+            self.folder,
+            page_s=page_s,
+            memory_bytes=memory_bytes,
+            threads=threads,
+            place=place if os.path.isdir(place) else None,
+        )
 
     def check(self, digest: str) -> dict[str, Any]:
         """Whether this machine sees the run folder."""

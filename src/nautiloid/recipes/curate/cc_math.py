@@ -24,7 +24,7 @@ from nautiloid.curate.filters.licence import Licence
 from nautiloid.curate.filters.pii import Pii
 from nautiloid.curate.filters.score import Score
 from nautiloid.curate.filters.url import Url
-from nautiloid.curate.readers.html import Html
+from nautiloid.curate.readers.files import Files
 from nautiloid.curate.recipe import CurateRecipe, Subset
 from nautiloid.curate.shards import ShardConfig
 
@@ -32,14 +32,14 @@ from nautiloid.curate.shards import ShardConfig
 def recipe() -> CurateRecipe:
     return CurateRecipe(
         name="curate-cc-math",
-        source=Html(),
+        source=Files(),
         extractor=Dom(),
         stages=(
             Url(),
             Clean(),
             Length(min_chars=200, max_chars=900_000),
             Language(languages=("en",), keeps_little_prose=True),
-            GopherRepetition(),
+            GopherRepetition(top_grams={}, all_grams={}),  # formal mathematics repeats its phrases
             Pii(),
             Licence(),
             Score(),

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(
     str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md")
 ))  # fmt: skip
-TRAINING = ("quickstart", "pretrain", "sft", "distill")
+TRAINING = ("quickstart", "curate", "pretrain", "sft", "distill")
 
 
 def blocks(document: str, language: str) -> list[str]:
@@ -43,7 +43,7 @@ def fast(words: list[str]) -> list[str]:
     """The same command with the tiny preset, in the run folder that the full one would use."""
     verb, subject = words[0], words[1] if len(words) > 1 and not words[1].startswith("-") else ""
     is_training = verb in TRAINING and not {"--help", "--dry-run", "--preset"} & set(words)
-    if not is_training or subject.startswith("runs/"):
+    if not is_training or subject == "view" or subject.startswith("runs/"):
         return words
     name = load_recipe(subject or verb).name
     more = ["--preset", "debug"]

@@ -53,7 +53,9 @@ class TextConfig:
 
 
 def write_neutral(folder: Path, config: TextConfig, cache: Path) -> None:
-    """Prose of one documentation and code of the standard library, both split by document."""
+    """Prose of one documentation and code of the standard library, both split by document, once."""
+    if (folder / "held_out" / "code.jsonl.zst").is_file():
+        return
     sources = list(_rst_documents(cache, (config.text,)))
     is_test = {id: _share(id) < HELD_OUT_SHARE for id, _ in sources}
     modules = list(_library_modules(config.module_bytes))

@@ -110,7 +110,8 @@ def _tools() -> _Tools:
     for names, run in ((NOTES, _run_note), (HIDDEN, _run_hidden), (CODES, _run_code)):
         for name in names.split():
             directives.register_directive(name, _directive(Directive, run))
-    settings: Any = frontend.get_default_settings(Parser, html5_polyglot.Writer)
+    components: Any = (Parser, html5_polyglot.Writer)
+    settings: Any = frontend.get_default_settings(*components)
     settings.report_level, settings.halt_level = 5, 6
     settings.raw_enabled = settings.file_insertion_enabled = False
     settings.syntax_highlight = "short"

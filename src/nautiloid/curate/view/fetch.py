@@ -9,8 +9,7 @@ import urllib.error
 import urllib.request
 import zlib
 from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -28,12 +27,10 @@ class FetchLimits:
     Args:
         size_bytes: Of the page, also after decompression.
         total_s: From the first packet to the last.
-        redirects: Most redirects followed.
     """
 
     size_bytes: int = 20 << 20
     total_s: float = 20.0
-    redirects: int = 5
 
 
 def fetch(url: str, limits: FetchLimits | None = None) -> Page:
@@ -47,7 +44,7 @@ def fetch(url: str, limits: FetchLimits | None = None) -> Page:
     limits = limits or FetchLimits()
     _check_scheme(url)
     deadline = time.monotonic() + limits.total_s
-    follow = _Redirects(limits.redirects, may_be_private=is_private(url))
+    follow = _Redirects(may_be_private=is_private(url))
     handlers = (follow, urllib.request.HTTPHandler(), urllib.request.HTTPSHandler())
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -115,8 +112,9 @@ def _read(answer: Any, limits: FetchLimits, deadline: float, url: str) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    def __init__(self, most: int, *, may_be_private: bool):
-        self.max_redirections = most
+    max_redirections = 5
+
+    def __init__(self, *, may_be_private: bool):
         self.may_be_private = may_be_private
 
     def redirect_request(
@@ -125,7 +123,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         fp: IO[bytes],
         code: int,
         msg: str,
-        headers: Message,
+        headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
         """The next request, or an error for a target that a page must not choose."""

@@ -58,7 +58,7 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
                 ends_row = True
         if tokens.attributes[at] and name not in VOID:
             role = parse(name, tokens.attributes[at]).role
-            if role in (Role.HIDDEN, Role.CHROME, Role.GUTTER):
+            if role in (Role.HIDDEN, Role.CHROME) or (role is Role.GUTTER and tokens.is_number(at)):
                 # The text behind what is left out stands before the next tag.
                 at = tokens.end(at)
         at += 1

@@ -29,12 +29,13 @@ class Role(IntEnum):
     CHROME = 2
     GUTTER = 3
     WEAK = 4
-    # Content, the surest first; WEAK < MAIN holds for all of them.
-    MAIN = 5
-    MAIN_2 = 6
-    MAIN_3 = 7
-    MAIN_4 = 8
-    MAIN_5 = 9
+    COMMENTS = 5
+    # Content, the surest first.
+    MAIN = 6
+    MAIN_2 = 7
+    MAIN_3 = 8
+    MAIN_4 = 9
+    MAIN_5 = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ def parse(name: str, rest: str) -> Element:
     named = _language(classes, tokens, attributes)
     if not named and "highlight" not in classes:
         named = None
-    is_listing = "fragment" in tokens or bool(_PRE_STYLE.search(attributes.get("style", "")))
+    is_listing = not words.LISTINGS.isdisjoint(tokens) or bool(
+        _PRE_STYLE.search(attributes.get("style", ""))
+    )
     role = _role(name, classes, attributes.get("id", ""), attributes)
     return Element(name, role, attributes, tokens, named, is_listing)
 
@@ -126,6 +129,8 @@ def by_words(classes: str, id_: str = "") -> Role:
             weak = True
         elif token is not id_ and not words.WEAK.isdisjoint((token, *parts)):
             weak = True
+    if not words.COMMENTS.isdisjoint((*tokens, id_)):
+        return Role.COMMENTS
     for rank, names in enumerate(words.MAIN):
         if not names.isdisjoint((*tokens, id_)):
             return Role(Role.MAIN_2 + rank)

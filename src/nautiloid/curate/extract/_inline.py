@@ -15,7 +15,7 @@ CONTAINERS = names(
     """
 )
 
-BREAKING = names("p hr caption figcaption summary legend optgroup marquee frameset")
+BREAKING = names("hr caption figcaption summary legend optgroup marquee frameset")
 
 LEFT_OUT = names(
     """

@@ -36,8 +36,6 @@ def _is_tight(before: Block, block: Block) -> bool:
         return False
     if before.kind == Kind.TERM:
         return block.kind == Kind.TERM or block.is_item
-    return (
-        block.is_item
-        and (before.is_item or len(before.indent) > 0)
-        and not block.lead.endswith(": ")
-    )
+    if block.lead.endswith(": ") or before.lead.endswith(": "):
+        return False
+    return block.is_item and (before.is_item or len(before.indent) > 0)

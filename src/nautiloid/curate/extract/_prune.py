@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from nautiloid.curate.extract._block import Block, Kind, Span
@@ -52,10 +53,26 @@ def content(blocks: Sequence[Block], spans: Sequence[Span], title: str = "") -> 
         page.drop_linked()
     page.drop_phrases(is_sure)
     page.drop_orphans()
-    kept = [block for block, dead in zip(blocks, page.dead, strict=True) if not dead]
+    kept = _with_markers(blocks, page.dead)
     # Pruning that leaves next to nothing of a page has misjudged it.
     if sum(block.chars for block in kept) < 0.05 * page.sizes[-1] or not kept:
         return list(blocks)
+    return kept
+
+
+def _with_markers(blocks: Sequence[Block], dead: bytearray) -> list[Block]:
+    """Blocks that are not dead; the next one of an item takes the marker of one that is."""
+    kept: list[Block] = []
+    lost: Block | None = None
+    for block, is_dead in zip(blocks, dead, strict=True):
+        if is_dead:
+            if block.is_item:
+                lost = block
+            continue
+        if lost is not None and not block.is_item and block.indent == lost.indent:
+            block = replace(block, lead=lost.lead, is_item=True)
+        lost = None
+        kept.append(block)
     return kept
 
 
@@ -76,6 +93,10 @@ class _Page:
 
     def size(self, start: int, stop: int) -> int:
         return self.sizes[stop] - self.sizes[start]
+
+    def unlinked(self, start: int, stop: int) -> int:
+        """Text that is no link: lists of links beside the content weigh nothing."""
+        return self.size(start, stop) - (self.links[stop] - self.links[start])
 
     def linked(self, start: int, stop: int) -> float:
         return (self.links[stop] - self.links[start]) / max(1, self.size(start, stop))
@@ -105,44 +126,47 @@ class _Page:
 
     def main(self) -> tuple[int, int, bool]:
         """Bounds of the content, and whether an element says so."""
-        alive = self.sizes[-1] - sum(
-            block.chars for block, dead in zip(self.blocks, self.dead, strict=True) if dead
+        alive = 1 + sum(
+            block.chars - block.link_chars
+            for block, dead in zip(self.blocks, self.dead, strict=True)
+            if not dead
         )
         for role, share in MAIN_SHARES.items():
             found = _outermost([span for span in self.spans if span.role is role])
             if not found:
                 continue
-            largest = max(found, key=lambda span: self.size(span.first, span.last))
-            size = self.size(largest.first, largest.last)
-            if (
-                size < SHORT
-                and not self.is_guarded(largest.first, largest.last)
-                and alive > 2 * size
-            ):
+            sizes = [1 + self.unlinked(span.first, span.last) for span in found]
+            largest = found[sizes.index(max(sizes))]
+            size = max(sizes)
+            is_tiny = self.size(largest.first, largest.last) < SHORT and alive > 2 * size
+            if is_tiny and not self.is_guarded(largest.first, largest.last):
                 continue
-            if size >= max(share, 0.6 if len(found) > 1 else 0) * alive:
+            # Posts, answers, articles: several of a kind make the content together.
+            several = [n for n in sizes if n > 0.1 * size]
+            if len(several) > 1 and sum(sizes) >= share * alive:
+                return found[0].first, found[-1].last, True
+            if size >= share * alive:
                 return largest.first, largest.last, True
-            start, stop = found[0].first, found[-1].last
-            if len(found) > 1 and sum(self.size(s.first, s.last) for s in found) >= share * alive:
-                return start, stop, True
         return 0, len(self.blocks), False
 
     def narrow(self, start: int, stop: int, title: str) -> None:
         """Drop what is outside the bounds, but for the title of the page."""
-        headings = [b for b in self.blocks[start : start + 4] if b.kind > Kind.HEADING]
-        kept = None
-        if all(block.kind > Kind.HEADING + 1 for block in headings):
-            for index in range(start - 1, -1, -1):
-                block = self.blocks[index]
-                if block.kind == Kind.HEADING + 1 and not self.dead[index]:
-                    is_only = all(block.kind > Kind.HEADING + 2 for block in headings)
-                    if is_only or not any(h.text in title for h in headings):
-                        kept = index
-                    break
-        self.kill(0, start)
-        self.kill(stop, len(self.blocks))
-        if kept is not None:
-            self.dead[kept] = 0
+        inside = [b.kind for b in self.blocks[start : start + 4] if b.kind > Kind.HEADING]
+        kept = bytearray(len(self.blocks))
+        for index in range(start - 1, -1, -1):
+            block = self.blocks[index]
+            if Kind.HEADING < block.kind < Kind.HEADING + 4 and not self.dead[index]:
+                is_title = block.kind == Kind.HEADING + 1 or block.text[:60] in title
+                if is_title and all(kind > block.kind for kind in inside):
+                    kept[index] = 1
+                break
+        for span in self.spans:
+            if span.role is Role.COMMENTS and span.first >= stop:
+                first = span.first - (self.blocks[span.first - 1].kind > Kind.HEADING)
+                kept[first : span.last] = b"\1" * (span.last - first)
+        for index in (*range(start), *range(stop, len(self.blocks))):
+            if not kept[index]:
+                self.dead[index] = 1
 
     def drop_linked(self) -> None:
         """Elements that are lists of links, on pages that are not."""
@@ -167,7 +191,7 @@ class _Page:
             if self.dead[index] or block.chars >= SHORT or block.kind not in (Kind.TEXT, Kind.TERM):
                 continue
             text = block.text
-            if block.is_item and is_sure:
+            if block.is_item and is_sure and block.link_chars < 0.8 * block.chars:
                 continue
             if PHRASES.fullmatch(text) and OPEN not in text:
                 self.dead[index] = 1

@@ -105,7 +105,7 @@ class Table:
                     rows = []
                 found.append((inside[0].text, inside[0].kind))
             elif inside:
-                rows.append(" ".join(block.text for block in inside))
+                rows.append(" ".join(" ".join(block.text.split()) for block in inside))
             elif rows and any(cell.is_bar for cell in row):
                 # HeVeA draws fractions: numerator, a row with a line below it, denominator.
                 rows[-1] = f"({rows[-1]})/"
@@ -120,6 +120,12 @@ class Table:
         if rows:
             found.append(("\n".join(rows), Kind.TEXT))
         return found
+
+    def caption(self, blocks: list[Block]) -> str:
+        """What stands in the table and in none of its cells."""
+        first = min(cell.start for row in self.rows for cell in row)
+        last = max(cell.stop for row in self.rows for cell in row)
+        return " ".join(block.text for block in (*blocks[:first], *blocks[last:]))
 
     def markdown(self, blocks: list[Block]) -> str:
         """Pipes; the first row is the header. A cell over several rows stands in the first of them."""

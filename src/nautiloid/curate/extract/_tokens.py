@@ -60,6 +60,11 @@ class Tokens:
         """Everything between two tags, still escaped."""
         return "".join(self.texts[start + 1 : stop + 1])
 
+    def is_number(self, start: int) -> bool:
+        """Whether an element holds line numbers alone, or nothing."""
+        digits = "".join(self.text(start, self.end(start)).split())
+        return not digits or digits.isdecimal()
+
     def share(self, start: int, stop: int) -> float:
         """Share of the text of the page that stands between two tags."""
         return (self.sums[stop + 1] - self.sums[start + 1]) / max(1, self.sums[-1])

@@ -15,7 +15,7 @@ from nautiloid.curate.extract._block import Block, Kind, Span
 from nautiloid.curate.extract._element import Element, Role, by_words, parse, unescape
 from nautiloid.curate.extract._table import Cell, Table
 from nautiloid.curate.extract._tokens import Tokens
-from nautiloid.curate.extract._words import TITLES
+from nautiloid.curate.extract._words import BEFORE, TITLES
 from nautiloid.curate.math.formula import OPEN
 from nautiloid.curate.math.recover import Recovery
 
@@ -84,6 +84,8 @@ class Walker:
         self._marks: list[tuple[int, int, int]] = []
         self._language = ""
         self._code_end = (-1, 0)
+        self._code_depth = 0
+        self._paragraph: int | None = None
         self._has_delimiters = recovery.delimiters.backticks
 
     def walk(self) -> None:
@@ -127,15 +129,25 @@ class Walker:
                 return behind
             role = Role.WEAK
         if action is None:
-            # Styles put the colon between a parameter and its type.
-            if self._element is not None and "classifier" in self._element.classes:
-                self._buffer.append(" : ")
+            at = self._run_on(at)
             self._element = None
-            return at + 1
+            return at
         self._role = role
         at = action(self, at)
         self._role, self._element = Role.PLAIN, None
         return at
+
+    def _run_on(self, at: int) -> int:
+        """An inline element with attributes: what its class shows in front of it."""
+        classes = self._element.classes if self._element is not None else ()
+        for name in classes:
+            if name in BEFORE:
+                self._buffer.append(BEFORE[name])
+            elif name == "ltx_note_outer":
+                stop = self.tokens.end(at)
+                self._buffer.append(f" ({self.tokens.text(at, stop).strip().lstrip('0123456789')})")
+                return stop + 1
+        return at + 1
 
     def _behind(self, at: int, name: str, role: Role) -> int | None:
         """Where to go on when the element is left out; None when it stays."""
@@ -144,8 +156,7 @@ class Walker:
         tokens = self.tokens
         stop = tokens.end(at)
         if role is Role.GUTTER:
-            digits = "".join(tokens.text(at, stop).split())
-            return stop + 1 if not digits or digits.isdecimal() else None
+            return stop + 1 if tokens.is_number(at) else None
         share = tokens.share(at, stop)
         if role is Role.HIDDEN:
             return stop + 1 if share < HIDDEN_SHARE else None
@@ -155,8 +166,9 @@ class Walker:
         within = set(self.names[at + 1 : stop])
         if "main" in within or ("article" in within and share > CHROME_SHARE):
             return None
-        if name == "nav" or tokens.link_share(at, stop) > 0.4:
-            return stop + 1 if share < HIDDEN_SHARE else None
+        linked = tokens.link_share(at, stop)
+        if name == "nav" or linked > 0.4:
+            return stop + 1 if share < HIDDEN_SHARE or linked > 0.7 else None
         if share > CHROME_SHARE or "pre" in within or has_formula:
             return None
         return stop + 1
@@ -186,7 +198,7 @@ class Walker:
         text = " ".join(unescape(raw).split())
         if BREAK in text:
             text = _GAPS.sub("\n\n", _BREAKS.sub("\n", text).strip())
-            if self._heading or self._tables:
+            if self._heading:
                 text = " ".join(text.split())
         if self._heading:
             text = _ANCHORS.sub("", text)
@@ -209,6 +221,18 @@ class Walker:
 
     def _break(self, at: int) -> int:
         self._flush()
+        return at + 1
+
+    def _open_paragraph(self, at: int) -> int:
+        self._flush()
+        self._paragraph = len(self.blocks) if self._role is Role.WEAK else None
+        return at + 1
+
+    def _close_paragraph(self, at: int) -> int:
+        self._flush()
+        if self._paragraph is not None and self._paragraph < len(self.blocks):
+            self.spans.append(Span("p", Role.WEAK, self._paragraph, len(self.blocks)))
+        self._paragraph = None
         return at + 1
 
     def _line_break(self, at: int) -> int:
@@ -308,19 +332,26 @@ class Walker:
         return at + 1
 
     def _open_term(self, at: int) -> int:
+        if self._frames:
+            self._frames[-1].counter = 1
         self._push(at)
         self._kind = Kind.TERM
         return at + 1
 
     def _open_definition(self, at: int) -> int:
+        # Without a term it is there for its indentation alone.
+        has_term = bool(self._frames) and self._frames[-1].counter is not None
         self._push(at)
         self._kind = Kind.TEXT
-        self._lead = (self._indent if self._lead is None else self._lead) + ": "
+        if has_term:
+            self._lead = (self._indent if self._lead is None else self._lead) + ": "
         return at + 1
 
     # Tables
 
     def _open_table(self, at: int) -> int:
+        if self._element is not None and self._element.is_listing:
+            return self._pre(at)
         self._push(at)
         self._tables.append(Table(self._element, len(self.blocks), len(self.spans)))
         return at + 1
@@ -374,7 +405,11 @@ class Walker:
 
     def _replace(self, table: Table, blocks: list[Block], is_data: bool) -> None:
         """The blocks of a table by what is written in their place."""
-        made = [(table.markdown(blocks), int(Kind.TABLE))] if is_data else table.lines(blocks)
+        made = table.lines(blocks)
+        if is_data:
+            made = [(table.markdown(blocks), int(Kind.TABLE))]
+            if caption := table.caption(blocks):
+                made.insert(0, (caption, int(Kind.TEXT)))
         links, chars = sum(b.link_chars for b in blocks), sum(b.chars for b in blocks)
         first = blocks[0]
         self.blocks[table.start :] = [
@@ -391,7 +426,9 @@ class Walker:
         self._flush()
         stop = self.tokens.end(at)
         text = code.tidied(code.text_of(self.tokens, at, stop))
-        if text and not (self._tables and code.is_gutter(text)):
+        if self._tables and code.is_gutter(text):
+            return stop + 1
+        if text:
             self._add(code.fenced(text, self._language_of(at, stop)), Kind.CODE)
         self._language = ""
         return stop + 1
@@ -408,7 +445,9 @@ class Walker:
     def _open_code(self, at: int) -> int:
         if self._element is not None and self._element.is_listing:
             return self._pre(at)
-        return self._open_mark(at)
+        # A key combination is a `kbd` of several.
+        self._code_depth += 1
+        return self._open_mark(at) if self._code_depth == 1 else at + 1
 
     # Inline
 
@@ -428,6 +467,9 @@ class Walker:
         return text
 
     def _close_code(self, at: int) -> int:
+        self._code_depth = max(0, self._code_depth - 1)
+        if self._code_depth:
+            return at + 1
         text = self._content()
         if text:
             made = self._inline_code(text)
@@ -498,6 +540,7 @@ def _actions() -> dict[str, Action]:
     pairs: dict[str, tuple[Action, Action]] = {
         **dict.fromkeys(inline.CONTAINERS, (w._open, w._close)),
         **dict.fromkeys(inline.BREAKING, (w._break, w._break)),
+        "p": (w._open_paragraph, w._close_paragraph),
         **dict.fromkeys(inline.LEFT_OUT, (w._leave_out, _pass)),
         **{f"h{level}": (w._open_heading, w._close_heading) for level in range(1, 7)},
         **dict.fromkeys(("code", "tt", "kbd", "samp"), (w._open_code, w._close_code)),

@@ -22,16 +22,17 @@ CHROME = names(
     md-search md-content__button md-source-file md-top mw-editsection mw-jump-link mw-indicators
     mw-cite-backlink mw-panel mw-head mw-navigation mw-page-base mw-head-base mw-footer
     mw-authority-control mw-hidden-catlinks editsection catlinks printfooter sitesub contentsub
-    jump-to-nav navbox navbox-styles vertical-navbox sistersitebox ambox metadata noprint
+    jump-to-nav navbox navbox-styles vertical-navbox sistersitebox ambox noprint
     printonly portalbox portal-bar vector-header vector-menu vector-toc vector-page-toolbar
     vector-column-start vector-column-end vector-sticky-header vector-body-before-content
     ltx_page_navbar ltx_page_header ltx_page_footer ltx_page_logo ltx_toc ltx_pagination
-    ltx_dates_footer ar5iv-footer ar5iv-nav titlearea main-nav side-nav msearchselectwindow
+    ltx_dates_footer ltx_note_mark ltx_tag_note ar5iv-footer ar5iv-nav titlearea main-nav side-nav msearchselectwindow
     msearchresultswindow msearchbox dynheader dyncontent ttc ingroups footer-nav chlinktop
     chlinkprevnexttop chlinkprevnextbot chlinkbot mathjaxlink chapsects toplinks nav-panel
     navigation-panel copiable-anchor copiable-link direntry-menu menu-preformatted nav-container
     sub-logo-container search-form search-options srclink src-link test-arrow out-of-band
-    rightside copy-path toggle-wrapper mobile-topbar rustdoc-topbar rustdoc-breadcrumbs
+    rightside hideme sphx-glr-download-link-note sphx-glr-signature sphx-glr-footer
+    sphx-glr-timing edit-this copy-path toggle-wrapper mobile-topbar rustdoc-topbar rustdoc-breadcrumbs
     left-sidebar right-sidebar topbar s-topbar site-footer site-header site-nav site-navigation
     js-vote-count js-voting-container votecell post-menu js-post-menu user-info post-signature
     postcell-footer js-post-notices comments-link js-add-link js-comments-menu comment-copy-menu
@@ -76,6 +77,9 @@ GUTTERS = names(
     """
 )
 
+# Elements that are listings without being `pre`.
+LISTINGS = names("fragment syntaxhighlighter js-file-line-container crayon-pre")
+
 # Classes of elements that are the title of the page without being a heading.
 TITLES = names("title pagetitle page-title entry-title post-title article-title")
 
@@ -98,7 +102,7 @@ FRAME_PARTS = names(
 # Suspicious only: such parts go when they are short or full of links.
 WEAK = names(
     """
-    header head topmatter banner toolbar tools buttons button actions widget widgets meta tags
+    header head topmatter metadata banner toolbar tools buttons button actions widget widgets meta tags
     tag tagged categories author byline bio share social related links link-list prev next
     previous up hat topics menu subnav aside login search form popular recent latest archive
     archives sponsor promo comments-title ingroups summary legend-links logo branding
@@ -130,7 +134,14 @@ MAIN = (
     frozenset({"content", "main", "primary", "document", "contentbody", "page-body", "text"}),
 )
 
-# Answers, comments and posts: several of them make the content together.
+# What readers wrote below the content; mathematicians do so at length.
+COMMENTS = names(
+    "comments commentlist comment-list comments-list comments-area commentarea comment-thread"
+)
+
+# What styles show in front of an inline element.
+BEFORE = {"classifier": " : ", "ltx_bibblock": " "}
+
 BLANK_ROLES = frozenset({"presentation", "none"})
 CHROME_ROLES = names(
     """
@@ -143,7 +154,7 @@ PARTS = re.compile(r"[-_]+|(?<=[a-z])(?=[A-Z])")
 
 LANGUAGE = re.compile(
     r"(?:^|[\s;])(?:language-|lang-|highlight-source-|highlight-text-|highlight-|brush:\s*|src-|code-lang-"
-    r"|sourceCode\s+|prettyprint\s+lang-|hljs\s+(?:language-)?)([A-Za-z][\w+#.-]*)"
+    r"|sourcecode\s+|prettyprint\s+lang-|hljs\s+(?:language-)?)([a-z][\w+#.-]*)"
 )
 # Names that highlighters use, and the usual name; empty where they say nothing.
 LANGUAGES = {
@@ -195,6 +206,7 @@ PHRASES = re.compile(
       | (?:\(c\)\s*(?:19|20)\d\d|\u00a9).{0,160} | copyright\b.{0,60}(?:19|20)\d\d.{0,120} | all\s+rights\s+reserved\.? | last\s+(?:updated|modified|changed)\b.{0,80}
       | go\s+to\s+the\s+(?:documentation|source\s+code)\s+of\s+this\s+file
       | the\s+documentation\s+for\s+this\s+\w+\s+was\s+generated\s+from\s+the\s+following\s+files?
+      | expand\s+description | reply\s+with\s+quote
       | please\s+enable\s+javascript.{0,120} | this\s+page\s+requires\s+javascript.{0,80}
     )[\s.:!>\u00bb|]*
     """

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from nautiloid.curate.math import images, katex, mathml
+from nautiloid.curate.math import asciimath, images, katex, mathml
 from nautiloid.curate.math.delimiters import Delimiters, find, stripped, undoubled
 from nautiloid.curate.math.formula import OPEN, unwrap_style
+from nautiloid.curate.math.runs import replace_runs
 from nautiloid.curate.math.scripts import replace_scripts
 
 # Adds a formula (tex, is_display, encoding) and returns its mark.
@@ -49,6 +50,9 @@ def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add)
             _mathjax(node, add)
         for node in outermost(tree, ".MathJax_Preview"):
             node.replace_with("")
+        for node in tree.css("mathjax"):
+            tex = asciimath.to_tex(node.text().strip().strip("#"))
+            node.replace_with(add(tex, False, "asciimath"))
     if _has_attribute(html):
         for node in outermost(tree, _ATTRIBUTE_QUERY):
             _attribute(node, add)
@@ -63,6 +67,8 @@ def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add)
     if "class" in kinds:
         for node in outermost(tree, _MATH_CLASSES):
             _math_class(node, add)
+    if "<su" in html or "<SU" in html:
+        replace_runs(tree, add)
 
 
 def _kinds(html: str) -> set[str]:

@@ -212,7 +212,7 @@ class _Reader:
             return _unbraced(base)
         if base.startswith("{"):
             inner = base[1:-1]
-            if _single(inner) or inner.replace(".", "").isdigit() or _is_fenced(inner):
+            if not inner or _single(inner) or inner.replace(".", "").isdigit() or _is_fenced(inner):
                 base = inner
         return base + (f"_{{{sub}}}" if sub else "") + (f"^{{{sup}}}" if sup else "")
 

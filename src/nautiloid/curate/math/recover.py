@@ -7,11 +7,12 @@ the text of one block; `render` turns marks into `$...$` and `$$...$$`.
 
 from __future__ import annotations
 
+import html as html_entities
 import re
 
 from selectolax.lexbor import LexborHTMLParser
 
-from nautiloid.curate.math import delimiters, elements
+from nautiloid.curate.math import asciimath, delimiters, elements
 from nautiloid.curate.math.formula import (
     CLOSE,
     MARK,
@@ -24,6 +25,7 @@ from nautiloid.curate.math.formula import (
     clean,
 )
 
+_ESCAPED_TWICE = re.compile(r"&(?:lt|gt|amp|quot|nbsp);")
 _CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
 _PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
 # XML closes any element in its own tag; HTML would leave these open to the end of the page.
@@ -70,6 +72,9 @@ class Recovery:
         """The mark of a new formula; "" where nothing is left of it, the text itself over the cap."""
         if len(tex) > MAX_CHARS:
             return tex
+        if "&" in tex and ";" in tex:
+            # Escaped twice: TeX has no use for a named character.
+            tex = _ESCAPED_TWICE.sub(lambda match: html_entities.unescape(match.group()), tex)
         tex = clean(tex, is_display)
         if not tex:
             return ""
@@ -85,7 +90,10 @@ class Recovery:
         done = 0
         for span in delimiters.find(text, self.delimiters):
             parts.append(text[done : span.start])
-            parts.append(self.add(self._plain(span.tex), span.is_display, span.encoding))
+            tex = self._plain(span.tex)
+            if span.encoding == "asciimath":
+                tex = asciimath.to_tex(tex)
+            parts.append(self.add(tex, span.is_display, span.encoding))
             done = span.end
         if not parts:
             return text

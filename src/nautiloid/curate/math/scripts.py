@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from nautiloid.curate.math import mathml
-from nautiloid.curate.math.formula import unwrap_style
+from nautiloid.curate.math import asciimath, mathml
+from nautiloid.curate.math.formula import MAX_CHARS, unwrap_style
 
 _RENDERED_NAMES = (
     "MathJax_Preview MathJax MathJax_Display MathJax_SVG MathJax_SVG_Display MathJax_CHTML "
     "MathJax_MathML MathJax_PlainSource MJXc-display mjx-chtml MathJax_Processed "
     "MathJax_Processing MathJax_Error"
 )
+# MathML takes about ten times the characters of its TeX.
+_MAX_SOURCE = 20 * MAX_CHARS
 _RENDERED = frozenset(_RENDERED_NAMES.split())
 
 
@@ -24,6 +26,8 @@ def replace_scripts(tree: LexborHTMLParser, add: Callable[[str, bool, str], str]
         is_display = "display" in mode
         source = node.text()
         kind = kind.strip()
+        if len(source) > _MAX_SOURCE:
+            continue
         if kind == "math/tex":
             tex, encoding = unwrap_style(_uncommented(source)), "script"
         elif kind == "math/mml":
@@ -32,6 +36,8 @@ def replace_scripts(tree: LexborHTMLParser, add: Callable[[str, bool, str], str]
                 continue
             is_display |= math.attributes.get("display") == "block"
             tex, encoding = mathml.to_tex(math), "script_mathml"
+        elif kind == "math/asciimath":
+            tex, encoding = asciimath.to_tex(_uncommented(source)), "asciimath"
         else:
             continue
         _drop_rendered(node)

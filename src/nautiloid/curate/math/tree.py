@@ -9,7 +9,8 @@ from selectolax.lexbor import LexborNode
 
 # What lies deeper is kept as text: real formulas nest less than thirty deep.
 MAX_DEPTH = 120
-MAX_NODES = 50_000
+# More elements than a formula of the longest accepted TeX has.
+MAX_NODES = 8_000
 
 _TOKENS_NAMES = "mi mn mo mtext ms mspace mglyph mtag ci cn csymbol annotation"
 TOKENS = frozenset(_TOKENS_NAMES.split())
@@ -54,7 +55,9 @@ def build(root: LexborNode) -> Element:
             if variant and not element.get("mathvariant"):
                 element.attributes["mathvariant"] = variant
             continue
-        if depth >= MAX_DEPTH or count > MAX_NODES:
+        if count > MAX_NODES:
+            return Element("mtext", {}, text=root.text(deep=True))
+        if depth >= MAX_DEPTH:
             element.tag = "mtext"
             element.text = node.text(deep=True)
             continue

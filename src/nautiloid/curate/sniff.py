@@ -39,7 +39,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"wOF2", "font/woff2"),
     (b"\x00\x00\x01\x00", "image/x-icon"),
 )
-_CONTROLS = bytes({*range(0x20)} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
+CONTROLS = bytes({*range(0x20)} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 _VAGUE = {None, BINARY, "unknown/unknown", "application/unknown", "*/*", "binary/octet-stream"}
 
 
@@ -71,7 +71,7 @@ def kind(content: bytes, mime: str | None, url: str | None = None) -> str:
         return HTML
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return HTML if b"<\0" in content[:64] or b"\0<" in content[:64] else TEXT
-    return BINARY if content[:1024].translate(None, _CONTROLS) != content[:1024] else TEXT
+    return BINARY if content[:1024].translate(None, CONTROLS) != content[:1024] else TEXT
 
 
 def _magic(content: bytes) -> str | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Limits
-from nautiloid.curate.warc.members import Codec, DamageError, Data, codec, mapped
+from nautiloid.curate.sniff import CONTROLS
+from nautiloid.curate.warc.members import Codec, DamageError, Data, Plain, codec, mapped
 
 FREE_BYTES = 64 << 20
 """A compressed file that gives no more than this is no bomb, whatever its ratio."""
@@ -43,7 +44,13 @@ def lines(
     try:
         with mapped(path) as data:
             if path.lower().endswith((".gz", ".zst")):
-                yield from _streamed(codec(data), name, limits)
+                found = codec(data)
+                if isinstance(found, Plain) and data[:1024] != data[:1024].translate(
+                    None, CONTROLS
+                ):
+                    yield Fault(name, "corrupt_record", "is not of the kind its name says", None)
+                else:
+                    yield from _streamed(found, name, limits)
             else:
                 yield from _plain(data, limits.line_chars, start, stop)
     except OSError as error:

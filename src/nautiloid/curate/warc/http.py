@@ -94,7 +94,7 @@ def response(block: bytes, found: Head, limits: Limits, place: str) -> Response 
         body = unchunked(body)
     else:
         length = headers.get("content-length", "")
-        if length.isdecimal() and len(length) < 16:
+        if length.isascii() and length.isdecimal() and len(length) < 16:
             body = body[: int(length)]
     names = [n.strip().lower() for n in headers.get("content-encoding", "").split(",") if n.strip()]
     if len(names) > MAX_ENCODINGS:

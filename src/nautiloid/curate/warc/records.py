@@ -13,7 +13,7 @@ HEADER_BYTES = 1 << 16
 SCAN_FACTOR = 64  # times the largest record are inflated in search of the next one
 _VERSION = re.compile(rb"WARC/[01]\.\d{1,2}[ \t]*\r?\n")
 _START_LINE = re.compile(rb"WARC/[01]\.\d{1,2}\r?\n[A-Za-z][A-Za-z-]{0,60}:")
-_LENGTH = re.compile(r"\d{1,15}")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LINE_ENDS = re.compile(rb"[\r\n]*")
 
@@ -37,7 +37,7 @@ class Record:
     @property
     def place(self) -> str:
         """The two offsets; the same in whatever pieces the file is read."""
-        return f"{self.member}+{self.inner}" if self.inner else str(self.member)
+        return _place("", self.member, self.inner)[1:]
 
 
 def records(
@@ -63,7 +63,13 @@ def records(
             return
         except DamageError as damage:
             yield _fault(damage, f"{label}@{damage.member}", lost=cursor.lost_by(damage))
-            offset = codec.next_start(damage.member + 1)
+            # a cut member without a check sum may have taken the start of the next one with it
+            first = cursor.member if cursor.given == 0 else damage.member
+            offset = codec.next_start(min(first, damage.member) + 1)
+
+
+def _place(label: str, member: int, inner: int) -> str:
+    return f"{label}@{member}+{inner}" if inner else f"{label}@{member}"
 
 
 def _fault(damage: DamageError, place: str, lost: int | None) -> Fault:
@@ -173,7 +179,7 @@ def _run(
         if is_behind and cursor.codec.is_start(member):
             return
         cursor.is_inside = True
-        place = f"{label}@{member}+{inner}" if inner else f"{label}@{member}"
+        place = _place(label, member, inner)
         problem, headers, header_end = _header(cursor)
         if problem is None:
             size = int(headers["content-length"])
@@ -214,8 +220,7 @@ def _run(
         is_junk = closing < 0
         cursor.drop(end + 4 if is_junk else closing)
         if is_junk:
-            place = f"{label}@{'+'.join(map(str, cursor.place()))}"
-            yield Fault(place, "junk", "bytes between records", 0)
+            yield Fault(_place(label, *cursor.place()), "junk", "bytes between records", 0)
             _seek(cursor, 0, record_bytes)
 
 

@@ -121,7 +121,7 @@ def test_markdown_is_linear(piece):
 
 def test_rows_follow_the_text_then_what_it_lacks():
     source = sanitise(r"<p>\(a\) \(b\) \(a\)</p>")
-    rows = align([("b", False), ("a", False), ("z", False)], [], source.formulas)
+    rows = align([("b", False), ("a", False), ("z", False)], [], source.formulas, source.order)
     assert [(row.tex, row.span, row.mark) for row in rows] == [
         ("b", 0, 1),
         ("a", 1, 0),

@@ -28,7 +28,10 @@ class Row:
 
 
 def align(
-    spans: Sequence[tuple[str, bool]], said: Sequence[Mapping[str, Any]], found: Sequence[Formula]
+    spans: Sequence[tuple[str, bool]],
+    said: Sequence[Mapping[str, Any]],
+    found: Sequence[Formula],
+    order: Sequence[int],
 ) -> list[Row]:
     """One row a formula: those of the text in its order, then those of the page that it lacks.
 
@@ -36,16 +39,18 @@ def align(
         spans: TeX and mode of the formulas in the text.
         said: What the extractor reported (`tex`, `display`, `encoding`); may be empty.
         found: What was located in the source.
+        order: Their numbers in the order of the source.
 
-    >>> [row.mark for row in align([("x", False)], [], [Formula("y", False, "alt"), Formula("x", False, "alt")])]
+    >>> found = [Formula("y", False, "image_alt"), Formula("x", False, "image_alt")]
+    >>> [row.mark for row in align([("x", False)], [], found, (0, 1))]
     [1, 0]
     """
     encodings: dict[str, deque[str]] = defaultdict(deque)
     for item in said:
         encodings[_key(item["tex"])].append(str(item["encoding"]))
     marks: dict[str, deque[int]] = defaultdict(deque)
-    for number, formula in enumerate(found):
-        marks[_key(formula.tex)].append(number)
+    for number in order:
+        marks[_key(found[number].tex)].append(number)
     rows: list[Row] = []
     used: set[int] = set()
     for span, (tex, is_display) in enumerate(spans):
@@ -56,7 +61,7 @@ def align(
             used.add(mark)
             encoding = encoding or found[mark].encoding
         rows.append(Row(tex, is_display, encoding or "text", span, mark))
-    rest = [(n, f) for n, f in enumerate(found) if n not in used]
+    rest = [(n, found[n]) for n in order if n not in used]
     return rows + [Row(f.tex, f.is_display, f.encoding, None, n) for n, f in rest]
 
 

@@ -14,6 +14,7 @@ from nautiloid.core.report.html import Html, html, join, tag
 from nautiloid.core.report.table import show
 from nautiloid.core.types import Document
 from nautiloid.curate.page import Page
+from nautiloid.curate.text.spans import find_spans
 from nautiloid.curate.view.extraction import Extraction, extract
 from nautiloid.curate.view.formulas import Row, align
 from nautiloid.curate.view.markdown import render
@@ -33,15 +34,17 @@ def view_page(page: Page | Document, extractors: Sequence[str]) -> tuple[str, st
     Raises:
         InputError: A library that reads pages is not installed.
     """
-    charset, source = "", Source(Html(""), (), False)
+    charset, source = "", Source(Html(""), (), (), False)
     if isinstance(page, Page):
         from nautiloid.curate.charset import decode
 
         text, charset = decode(page.content, page.charset, page.mime)
         source = sanitise(text)
-    views = [_view(e, source) for e in extract(page, extractors)]
+    views = [_View(e, source) for e in extract(page, extractors)]
     title = next((v.title for v in views if v.title), page.id)
-    head = tag("header", tag("h1", title), _origin(page, charset, source), _switch(views))
+    head = tag(
+        "header", tag("h1", _with_formulas(title)), _origin(page, charset, source), _switch(views)
+    )
     frame = tag("iframe", sandbox="allow-same-origin", title="source", srcdoc=_frame(source))
     left = _column("source", "Source", "scripts off, network off", frame)
     if isinstance(page, Document):
@@ -56,9 +59,9 @@ def view_page(page: Page | Document, extractors: Sequence[str]) -> tuple[str, st
 class _View:
     """One extraction in the middle and the right column."""
 
-    def __init__(self, extraction: Extraction, source: Source, is_first: bool = False):
+    def __init__(self, extraction: Extraction, source: Source):
         rendered = render(extraction.text)
-        rows = align(rendered.formulas, extraction.formulas, source.formulas)
+        rows = align(rendered.formulas, extraction.formulas, source.formulas, source.order)
         self.name = extraction.name
         self.title = extraction.facts.get("title", "")
         kept = sum(row.span is not None for row in rows)
@@ -82,10 +85,6 @@ class _View:
         self.formulas = tag("div", _summary(rows), _table(rows), **_part(self.name))
 
 
-def _view(extraction: Extraction, source: Source) -> _View:
-    return _View(extraction, source)
-
-
 def _part(name: str) -> dict[str, str]:
     return {"class": "part", "data-extractor": name}
 
@@ -105,6 +104,17 @@ def _origin(page: Page | Document, charset: str, source: Source) -> Html:
     if source.is_cut:
         parts.append("the source is shown in part")
     return tag("p", " \u00b7 ".join(part for part in parts if part), class_="origin")
+
+
+def _with_formulas(title: str) -> Html:
+    """A headline; sites put formulas into theirs."""
+    parts: list[Html] = []
+    at = 0
+    for span in find_spans(title, is_foreign=True):
+        if span.is_formula:
+            parts += [html(title[at : span.start]), tag("span", span.inner(title), class_="tex")]
+            at = span.stop
+    return Html("".join((*parts, html(title[at:]))))
 
 
 def _switch(views: Sequence[_View]) -> Html:

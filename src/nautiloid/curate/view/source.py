@@ -59,12 +59,14 @@ class Source:
 
     Args:
         markup: Body of the frame; formula `n` carries `data-mark="n"`.
-        formulas: What was found in the page, in the order of `n`.
+        formulas: What was found in the page, by `n`.
+        order: All `n` in the order of the page.
         is_cut: The page was too large to be shown whole.
     """
 
     markup: Html
     formulas: tuple[Formula, ...]
+    order: tuple[int, ...]
     is_cut: bool
 
 
@@ -83,7 +85,10 @@ def sanitise(page: str) -> Source:
     writer = _Writer(recovery, *_marks(tree, recovery, LexborHTMLParser))
     if tree.body is not None:
         writer.write(tree.body)
-    return Source(Html("".join(writer.parts)), tuple(recovery.formulas), writer.is_cut)
+    shown = dict.fromkeys(writer.order)
+    hidden = (n for n in range(len(recovery.formulas)) if n not in shown)
+    markup = Html("".join(writer.parts))
+    return Source(markup, tuple(recovery.formulas), (*shown, *hidden), writer.is_cut)
 
 
 def _marks(tree: Any, recovery: Recovery, parse: Any) -> tuple[dict[int, int], dict[int, str]]:
@@ -158,6 +163,7 @@ class _Writer:
         self.marks = marks
         self.texts = texts
         self.parts: list[str] = []
+        self.order: list[int] = []
         self.size = 0
         self.is_cut = False
 
@@ -203,6 +209,8 @@ class _Writer:
         """Write the start of an element; its end, or None where nothing inside is to be written."""
         name, mark = node.tag or "", self._mark(node)
         note = f' data-mark="{mark}"' if mark is not None else ""
+        if mark is not None:
+            self.order.append(mark)
         if name in DROPPED or name.startswith("!"):
             if mark is not None:
                 self._put(f'<code class="nv-hidden"{note}>{html(node.text())}</code>')
@@ -232,6 +240,7 @@ class _Writer:
             if start < len(before) or end < 0:
                 break  # the recovery changed the words around it: show them unmarked
             self._put(html(text[at:start]))
+            self.order.append(int(number))
             self._put(f'<span data-mark="{number}">{html(text[start:end])}</span>')
             at = end
         self._put(html(text[at:]))

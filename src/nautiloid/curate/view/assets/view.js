@@ -64,11 +64,11 @@
     if (marks.length) reveal("source", marks[0]);
   }
 
-  let quiet = 0;  // scrolls that we cause are not followed
+  let quiet = 0; // scrolls that we cause are not followed
   function move(column, top) {
     const box = scroller(column);
     if (!box || Math.abs(box.scrollTop - top) < 2) return;
-    quiet = performance.now() + 120;
+    quiet = performance.now() + 200;
     box.scrollTop = top;
   }
   const place = (column, element) => {
@@ -105,11 +105,27 @@
       }
     }
     found.sort((a, b) => a[0] - b[0]);
-    const rising = [[0, 0]];
-    for (const pair of found) if (pair[1] >= rising[rising.length - 1][1]) rising.push(pair);
+    const rising = [[0, 0], ...longest(found)];
     const text = scroller("text"), other = scroller(column);
     rising.push([Math.max(text.scrollHeight, rising[rising.length - 1][0]), Math.max(other.scrollHeight, rising[rising.length - 1][1])]);
     return rising;
+  }
+  // The longest part that rises on both sides: what stands elsewhere in the text must not count.
+  function longest(points) {
+    const ends = [], before = [];
+    points.forEach((point, i) => {
+      let low = 0, high = ends.length;
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (points[ends[middle]][1] <= point[1]) low = middle + 1;
+        else high = middle;
+      }
+      before[i] = low ? ends[low - 1] : -1;
+      ends[low] = i;
+    });
+    const chosen = [];
+    for (let i = ends.length ? ends[ends.length - 1] : -1; i >= 0; i = before[i]) chosen.unshift(points[i]);
+    return chosen;
   }
   function map(points, value, from, to) {
     let i = 1;
@@ -174,7 +190,7 @@
     show(names[0]);
     const chosen = Number(location.hash.slice(1));  // page.html#3 points at the third formula
     const row = chosen && all(part("formulas"), ".row")[chosen - 1];
-    setAll(all(document, ".part.on .tex").concat(all(document, ".part:not(.on) .tex")));
+    setAll(all(document, "h1 .tex, .part.on .tex").concat(all(document, ".part:not(.on) .tex")));
     if (row) point(row);
   }
   if (document.readyState === "complete") start();

@@ -18,7 +18,7 @@ KILLS = 20
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """Long enough to be killed in many places."""
-    pages = write_pages(tmp_path_factory.mktemp("pages"), units=30, pages=30)
+    pages = write_pages(tmp_path_factory.mktemp("pages"), units=20, pages=20)
     stages = (*tiny_curation(pages).stages[:1], Upper(delay_s=0.02))
     finish = (Upper(delay_s=0.01),)
     dedup = (Twins(delay_s=0.5), Twins(words=3, delay_s=0.5))
@@ -37,7 +37,7 @@ def test_twenty_kills(recipe, reference, tmp_path):
         out = tmp_path / f"run-{attempt}"
         child = start_process(recipe, tmp_path / "recipe.json", out)
         try:
-            child.wait(timeout=draw.uniform(0.5, 6.0))
+            child.wait(timeout=draw.uniform(0.5, 5.0))
             assert child.returncode == 0
             assert output(out) == reference  # it got to its end between two kills
             attempt += 1

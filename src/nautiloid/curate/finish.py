@@ -140,7 +140,7 @@ class _Finish:
                 self.heartbeat.count(dropped=1)
                 rejects.add(ordinal, stage, dropped, item)
 
-            flow = Flow(self.steps, self.heartbeat, sink, reject, self.alone)
+            flow = self.jobs.flow(Flow(self.steps, self.heartbeat, sink, reject, self.alone))
             source = unit_folder(self.jobs.folder, self.index) / "documents.parquet"
             for row, document in enumerate(read_documents(source)):
                 self.heartbeat.count(items=1)

@@ -157,6 +157,10 @@ def sample_of(document: Document, stage: str, reason: str = "", detail: str = ""
     }
 
 
+class LateError(BaseException):
+    """A page took too long; no stage means to catch this."""
+
+
 class Flow:
     """Runs items through steps in their order.
 
@@ -181,6 +185,17 @@ class Flow:
         self.sink = sink
         self.reject = reject
         self.alone = alone
+        self._is_applying = False
+
+    def interrupt(self) -> None:
+        """Give the page in work up if it is late; called by a signal handler, between two bytecodes.
+
+        Raises:
+            LateError: It is, and a step has it in its hands; caught where the step was called.
+        """
+        if self._is_applying and self.heartbeat.is_late:
+            self._is_applying = False
+            raise LateError
 
     def feed(self, ordinal: int, item: Page | Document, start: int = 0) -> None:
         """Take an item; it enters at the step `start`."""
@@ -239,12 +254,19 @@ class Flow:
         items = [item for _, item in waiting]
         began = time.perf_counter()
         try:
+            self._is_applying = True
             results = step.apply_batch(items)
+            self._is_applying = False
         except InputError:
             raise
-        except Exception as error:  # one of them is at fault: find out which
+        except (Exception, LateError) as error:  # one of them is at fault: find out which
+            self._is_applying = False
             log.debug("%s: batch of %d: %r", step.tally.name, len(items), error)
-            results = [self._safely(step, item) for item in items]
+            results = []
+            for ordinal, item in waiting:
+                self.heartbeat.enter(Phase.PAGE, ordinal, id=item.id)
+                self.heartbeat.step(index, step.patience_s)
+                results.append(self._safely(step, item))
         step.tally.seconds += time.perf_counter() - began
         for (ordinal, item), result in zip(waiting, results, strict=True):
             self._settle(index, ordinal, item, result)
@@ -252,12 +274,19 @@ class Flow:
     def _safely(self, step: Step, item: Page | Document) -> Document | Dropped:
         """The step's answer; a page that no one foresaw is dropped and the rest goes on."""
         try:
-            return step.apply(item)
+            self._is_applying = True
+            result = step.apply(item)
+            self._is_applying = False
+            return result
         except InputError:
             raise
+        except LateError:
+            return Dropped("timeout", f"{step.tally.name}: took too long")
         except MemoryError:
+            self._is_applying = False
             return Dropped("memory", f"{step.tally.name}: out of memory")
         except Exception as error:
+            self._is_applying = False
             log.debug("%s: %s", step.tally.name, item.id, exc_info=True)
             place = error.__traceback__
             while place is not None and place.tb_next is not None:

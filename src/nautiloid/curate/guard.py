@@ -26,6 +26,9 @@ READ_FACTOR = (
     30  # a reader may scan far between two pages: over damage, over records of other kinds
 )
 LOAD_S = 600.0
+# Python code gives a late page up when told; compiled code does not listen and is killed.
+LATE = signal.SIGUSR1
+GRACE_S = 1.0
 ATTEMPTS = 2
 OUT_OF_MEMORY = ("memory allocation of", "MemoryError", "bad_alloc", "Cannot allocate memory")
 
@@ -118,6 +121,7 @@ class Guard:
         with contextlib.suppress(BrokenPipeError):  # it died while idle; noticed below
             cast(IO[bytes], process.stdin).write(json.dumps(job).encode() + b"\n")
         seen, since = self.heartbeat.beat, time.monotonic()
+        is_warned = False
         while True:
             answer = self._answer(process, min(0.1, self.page_s / 4))
             if answer is not None:
@@ -126,11 +130,16 @@ class Guard:
                 self._kill()
                 raise StopError
             now = time.monotonic()
+            allowed_s = self._allowed_s()
             if self.heartbeat.beat != seen:
-                seen, since = self.heartbeat.beat, now
-            elif now - since > self._allowed_s():
+                seen, since, is_warned = self.heartbeat.beat, now, False
+            elif now - since > allowed_s + GRACE_S:
                 self._kill()
-                return {"death": {"reason": "timeout", "detail": f"over {now - since:.0f} s"}}
+                return {"death": {"reason": "timeout", "detail": f"over {allowed_s:g} s"}}
+            elif now - since > allowed_s and not is_warned:
+                is_warned = True
+                self.heartbeat.call_late(seen)
+                process.send_signal(LATE)
 
     def _allowed_s(self) -> float:
         phase = self.heartbeat.phase

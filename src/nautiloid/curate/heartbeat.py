@@ -27,7 +27,9 @@ class Heartbeat:
         handle: File descriptor of a file of at least `SIZE_BYTES`.
     """
 
-    _BEAT, _PHASE, _FIRST, _LAST, _STEP, _ITEMS, _KEPT, _DROPPED, _ID_BYTES, _PATIENCE = range(10)
+    _BEAT, _PHASE, _FIRST, _LAST, _STEP, _ITEMS, _KEPT, _DROPPED, _ID_BYTES, _PATIENCE, _LATE = (
+        range(11)
+    )
 
     def __init__(self, handle: int):
         self._memory = mmap.mmap(handle, SIZE_BYTES)
@@ -81,6 +83,15 @@ class Heartbeat:
     def at_step(self) -> int:
         """Index of the step that the items are at."""
         return self._slots[self._STEP]
+
+    def call_late(self, beat: int) -> None:
+        """Say from outside that the work of this beat has taken too long."""
+        self._slots[self._LATE] = beat
+
+    @property
+    def is_late(self) -> bool:
+        """Whether `call_late` named the work that is being done now."""
+        return self._slots[self._LATE] == self._slots[self._BEAT]
 
     @property
     def patience_s(self) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nautiloid.core.run import read_recipe
 from nautiloid.curate.decide import decide
 from nautiloid.curate.finish import finish_unit
-from nautiloid.curate.flow import Step, stage_step
+from nautiloid.curate.flow import Flow, Step, stage_step
 from nautiloid.curate.heartbeat import Heartbeat, Phase
 from nautiloid.curate.inputs import read_units
 from nautiloid.curate.shards import write_shard
@@ -37,6 +37,7 @@ class Jobs:
         self._stack = stack
         self._tools: dict[str, list[Any]] = {}
         self._tokenizer: Tokenizer | None = None
+        self._flow: Flow | None = None
 
     def do(self, job: dict[str, Any]) -> dict[str, Any]:
         """Do one job and return what progress bars and plans need to know of it."""
@@ -51,6 +52,16 @@ class Jobs:
                 return write_shard(self, job)
             case other:
                 raise AssertionError(other)
+
+    def flow(self, flow: Flow) -> Flow:
+        """The flow itself, which `interrupt` now reaches."""
+        self._flow = flow
+        return flow
+
+    def interrupt(self) -> None:
+        """Give the page in work up if it is late; may be called between any two bytecodes."""
+        if self._flow is not None:
+            self._flow.interrupt()
 
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer that counts tokens; None where the recipe names none."""

@@ -35,6 +35,8 @@ from nautiloid.curate.unit_work import unit_folder
 log = logging.getLogger("nautiloid.curate")
 
 Facts = dict[str, Any]
+# Folders in which files or folders are written under a temporary name first.
+TORN = ("units", "dedup", "final", "final/shards", "samples", "shards", "shards/*/*")
 
 
 def curate(recipe: CurateRecipe, run: Run) -> None:
@@ -47,8 +49,8 @@ def curate(recipe: CurateRecipe, run: Run) -> None:
         if not _has_begun(run.path):
             (run.path / INPUT).unlink(missing_ok=True)
         units = plan_units(run.path, recipe.source)
-        for folder in ("units", "dedup", "final", "final/shards", "."):
-            remove_torn(run.path / folder)
+        for place in (run.path, *(found for name in TORN for found in run.path.glob(name))):
+            remove_torn(place)
         phases = _Phases(recipe, run, units)
         with recipe.executor.pool(run.path, recipe.limits) as pool:
             phases.clock.note(executor=kind_of(recipe.executor), workers=pool.workers)

@@ -95,6 +95,7 @@ class Rejects:
 
 class _UnitWork:
     def __init__(self, jobs: Jobs, unit: Unit, job: Mapping[str, Any]):
+        self.jobs = jobs
         self.recipe = jobs.recipe
         self.heartbeat = jobs.heartbeat
         self.unit = unit
@@ -149,7 +150,7 @@ class _UnitWork:
                 self.heartbeat.count(dropped=1)
                 rejects.add(ordinal, stage, dropped, item)
 
-            flow = Flow(self.steps, self.heartbeat, sink, reject, self.alone)
+            flow = self.jobs.flow(Flow(self.steps, self.heartbeat, sink, reject, self.alone))
             for ordinal, item in self._read():
                 start = 0 if isinstance(item, Page) else 1
                 skip = self.skips.get(str(ordinal))

@@ -16,10 +16,14 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from nautiloid.core.errors import InputError
+from nautiloid.curate.guard import LATE
 from nautiloid.curate.heartbeat import Heartbeat, Phase
+
+if TYPE_CHECKING:
+    from nautiloid.curate.jobs import Jobs
 
 
 def main() -> None:
@@ -36,7 +40,8 @@ def main() -> None:
     if setup["memory_bytes"] is not None:
         bound_memory(setup["memory_bytes"])
     with contextlib.ExitStack() as stack:
-        work = None
+        work: Jobs | None = None
+        signal.signal(LATE, lambda number, frame: work and work.interrupt())
         while True:
             job = json.loads(lines.get())
             try:
@@ -52,7 +57,7 @@ def main() -> None:
             answers.write(json.dumps(answer).encode() + b"\n")
 
 
-def _load(folder: Path, heartbeat: Heartbeat, stack: contextlib.ExitStack, threads: int) -> Any:
+def _load(folder: Path, heartbeat: Heartbeat, stack: contextlib.ExitStack, threads: int) -> Jobs:
     heartbeat.enter(Phase.LOAD)
     import pyarrow as pa
 

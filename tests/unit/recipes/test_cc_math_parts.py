@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -240,3 +242,17 @@ def test_presets_fit_together() -> None:
     assert gpu().tokens > 20 * recipe().tokens
     trained = {package for pages in gpu().sets.values() for package in pages.packages}
     assert not trained & {*recipe().texts.held_out, recipe().texts.text}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seeds": 1}, "seeds: 1: use at least 2"),
+        ({"jobs": 0}, "jobs: 0"),
+        ({"sets": {}}, "one of them is mixed"),
+        ({"weights": {"pages": 1.0}}, "name pages, text and code"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        replace(recipe(), **change)

@@ -75,10 +75,11 @@ class CcMathRecipe(Recipe):
             raise InputError("sets", ", ".join(self.sets), f"one of them is {DECIDES}")
         if set(self.weights) != {"pages", "text", "code"}:
             raise InputError("weights", self.weights, "name pages, text and code")
-        if self.seeds < 0 or self.jobs < 1 or self.workers < 1:
-            raise InputError(
-                "seeds", self.seeds, "use at least 0, and at least 1 for jobs and workers"
-            )
+        if self.seeds < 0 or self.seeds == 1:
+            raise InputError("seeds", self.seeds, "use at least 2 for an interval, or 0 for none")
+        for name in ("jobs", "workers"):
+            if getattr(self, name) < 1:
+                raise InputError(name, getattr(self, name), "use at least 1")
 
     def run(self, run: Run) -> None:
         """Corpus, trainings with their scores, comparison."""

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,12 +116,18 @@ def _extracted(arm: str, pages: Mapping[str, Path], workers: int) -> Iterator[tu
     if workers < 2:
         yield from ((id, _arms.extract(arm, id, path)) for id, path in pages.items())
         return
-    pool = ProcessPoolExecutor(workers)
+    pool = ProcessPoolExecutor(workers, initializer=_leave_signals)
     try:
         made = pool.map(partial(_arms.extract, arm), pages, pages.values(), chunksize=4)
         yield from zip(pages, made, strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _leave_signals() -> None:
+    """The parent decides when to stop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _totals(folder: Path, arm: str, pages: PageSet) -> dict[str, int]:

@@ -142,7 +142,7 @@ def _draw_differences(axes: Any, differences: Mapping[str, Any], margin: float) 
         axes.bar(
             places, [d["mean"] for d in found], width, label=f"against {peer}",
             color=COLOURS[number + 1], alpha=0.75,
-            yerr=[d["high"] - d["mean"] if d["high"] < 1e9 else 0.0 for d in found],
+            yerr=[d["high"] - d["mean"] for d in found],
             error_kw={"linewidth": 0.8}, capsize=2,
         )  # fmt: skip
     axes.axhline(0, color="black", linewidth=0.7)

@@ -57,16 +57,12 @@ def bits_per_byte(scores: Scores, measure: str) -> float:
 
 def difference(ours: Sequence[Scores], peer: Sequence[Scores], measure: str) -> Difference:
     """Paired over seeds: `ours[i]` and `peer[i]` have the same seed, pages and order of training."""
-    assert len(ours) == len(peer) >= 1
+    assert len(ours) == len(peer) >= 2
     values = [
         bits_per_byte(a, measure) - bits_per_byte(b, measure)
         for a, b in zip(ours, peer, strict=True)
     ]
-    half = (
-        _T95[min(len(values) - 2, len(_T95) - 1)] * stdev(values) / sqrt(len(values))
-        if len(values) > 1
-        else float("inf")
-    )
+    half = _T95[min(len(values) - 2, len(_T95) - 1)] * stdev(values) / sqrt(len(values))
     centre = mean(values)
     return Difference(
         mean=centre,

@@ -193,10 +193,9 @@ def test_differences_are_paired() -> None:
     assert found.mean == pytest.approx(-0.1)
     assert found.high < -0.09, "what seeds share does not widen the interval"
     assert found.documents == (pytest.approx(-0.1), pytest.approx(-0.1))
-    assert difference([scores(1.0, 2.0)], [scores(1.0, 1.0)], "formulas").mean == pytest.approx(1.0)
-    assert difference([scores(1.0, 2.0)], [scores(1.0, 1.0)], "prose").mean == pytest.approx(
-        -40 / 60
-    )
+    apart = [scores(1.0, 2.0)] * 2, [scores(1.0, 1.0)] * 2
+    assert difference(*apart, "formulas").mean == pytest.approx(1.0)
+    assert difference(*apart, "prose").mean == pytest.approx(-40 / 60)
 
 
 def test_interval_is_that_of_student() -> None:

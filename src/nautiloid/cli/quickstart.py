@@ -8,8 +8,9 @@ from nautiloid.cli.recipe_verb import RecipeVerb
 
 TEXT = """
 The main job on this machine, at most 10 minutes on 2 cores: HTML pages made of the docstrings of the
-installed Python packages and curated to text, a tokenizer, a small hybrid model, supervised tuning on two environments with thinking on and off,
-held-out accuracy, sample chats and report.html. Each stage goes on where it was interrupted.
+installed Python packages and curated to text, a tokenizer, a small hybrid model, supervised tuning on two
+environments with thinking on and off, held-out accuracy, sample chats and report.html. Each stage goes on
+where it was interrupted.
 
 examples:
   nautiloid quickstart

@@ -9,10 +9,10 @@ from nautiloid.core.files import read_json
 from nautiloid.core.run import load_run
 
 PROSE = (
-    "the a of in and that with for is we have to be one it this from are as on "
-    "sequence limit proof space number function point compact open every there shows bounded "
-    "field ring group integral curve surface matrix vector kernel image measure"
-).split()
+    *("the", "a", "of", "in", "and", "that", "with", "for", "is", "we", "have", "to", "be", "it"),
+    *("sequence", "limit", "proof", "space", "number", "function", "point", "compact", "open"),
+    *("field", "ring", "group", "integral", "curve", "surface", "matrix", "vector", "kernel"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def decide(jobs: Jobs, job: Mapping[str, Any]) -> dict[str, Any]:
         dedup.decide(sketches, out, memory_bytes=jobs.recipe.dedup_memory_bytes)
         table = pq.read_table(out)
         if left is not None:
-            table = _renumbered(table, left)
+            table = renumbered(table, left)
             pq.write_table(table, out, compression="zstd")
         for item in folder.iterdir():
             if item != out and item.is_file():
@@ -96,7 +96,8 @@ def _filtered(path: Path, rows: np.ndarray[Any, Any], out: Path) -> Path:
     return out
 
 
-def _renumbered(table: pa.Table, left: list[np.ndarray[Any, Any]]) -> pa.Table:
+def renumbered(table: pa.Table, left: list[np.ndarray[Any, Any]]) -> pa.Table:
+    """Decisions about the rows that were left, as decisions about the rows of the units."""
     for unit_column, row_column in (("unit", "row"), ("keeper_unit", "keeper_row")):
         missing = table[row_column].is_null().to_numpy()
         units = table[unit_column].fill_null(-1).to_numpy()

@@ -118,8 +118,7 @@ class Guard:
     def _attempt(self, job: Mapping[str, Any], stop: threading.Event) -> dict[str, Any]:
         process = self._started()
         self.heartbeat.reset()
-        with contextlib.suppress(BrokenPipeError):  # it died while idle; noticed below
-            cast(IO[bytes], process.stdin).write(json.dumps(job).encode() + b"\n")
+        _send(process, job)
         seen, since = self.heartbeat.beat, time.monotonic()
         is_warned = False
         while True:
@@ -197,7 +196,6 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            bufsize=0,
             pass_fds=(handle,),
             env=environment,
             cwd=self.place,
@@ -209,8 +207,7 @@ class Guard:
             "memory_bytes": self.memory_bytes,
             "threads": self.threads,
         }
-        with contextlib.suppress(BrokenPipeError):
-            cast(IO[bytes], self._process.stdin).write(json.dumps(setup).encode() + b"\n")
+        _send(self._process, setup)
         return self._process
 
     def _kill(self) -> None:
@@ -221,7 +218,16 @@ class Guard:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         for pipe in (process.stdin, process.stdout):
-            cast(IO[bytes], pipe).close()
+            with contextlib.suppress(BrokenPipeError):
+                cast(IO[bytes], pipe).close()
+
+
+def _send(process: subprocess.Popen[bytes], message: Mapping[str, Any]) -> None:
+    """Write one line; that a process has died shows when its answer is awaited."""
+    with contextlib.suppress(BrokenPipeError):
+        stdin = cast(IO[bytes], process.stdin)
+        stdin.write(json.dumps(message).encode() + b"\n")
+        stdin.flush()
 
 
 def describe(job: Mapping[str, Any]) -> str:

@@ -141,12 +141,13 @@ class CurateRecipe(Recipe):
         size = sum(unit.size_bytes for unit in units)
         largest = max((unit.size_bytes for unit in units), default=0)
         steps = [kind_of(self.extractor), *self.names("stage"), *self.names("dedup")]
+        settings = [f"{k} {v}" for k, v in vars(self.executor).items() if v is not None]
         return {
             "units": f"{len(units):,} of {size / 1e6:,.1f} MB (the largest {largest / 1e6:,.1f} MB)",
             "stages": " -> ".join([*steps, *self.names("finish")]),
             "shards": f"{', '.join(self.shards.formats)} of {self.shards.shard_bytes / 1e6:,.0f} MB of text",
             "subsets": ", ".join(s.name for s in self.subsets) or "none",
-            "executor": f"{kind_of(self.executor)} {to_json(self.executor)}",
+            "executor": ", ".join([kind_of(self.executor), *settings]),
         }
 
     def run(self, run: Run) -> None:

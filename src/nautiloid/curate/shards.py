@@ -92,7 +92,7 @@ class Shard:
 
 def plan_shards(folder: Path, recipe: CurateRecipe, units: int) -> list[Shard]:
     """All shards, from the sizes in the finished units."""
-    cuts = [_Cuts(recipe.shards.shard_bytes) for _ in recipe.bands]
+    cuts = [Cuts(recipe.shards.shard_bytes) for _ in recipe.bands]
     for unit in range(units):
         table = pq.read_table(
             final_folder(folder, unit) / "documents.parquet", columns=["band", "byte_count"]
@@ -112,7 +112,7 @@ def plan_shards(folder: Path, recipe: CurateRecipe, units: int) -> list[Shard]:
     return shards
 
 
-class _Cuts:
+class Cuts:
     """Cuts a sequence of documents where the sum of their sizes exceeds a bound."""
 
     def __init__(self, bound: int):
@@ -122,6 +122,7 @@ class _Cuts:
         self._size = 0
 
     def add(self, unit: int, rows: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]) -> None:
+        """Take documents of the next unit: their rows and sizes in bytes."""
         first = 0
         for position, size in enumerate(sizes.tolist()):
             self._size += size
@@ -132,6 +133,7 @@ class _Cuts:
         self._span(unit, rows[first:])
 
     def close(self) -> list[list[tuple[int, int, int]]]:
+        """The groups, each as spans of rows of units."""
         if self._open:
             self._cut()
         return self._groups

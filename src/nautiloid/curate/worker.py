@@ -31,7 +31,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     # What libraries print must not get between the answers.
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     setup = json.loads(sys.stdin.buffer.readline())
@@ -55,6 +55,7 @@ def main() -> None:
                 answer = {"traceback": traceback.format_exc()}
             heartbeat.enter(Phase.IDLE)
             answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
 
 
 def _load(folder: Path, heartbeat: Heartbeat, stack: contextlib.ExitStack, threads: int) -> Jobs:
@@ -75,7 +76,9 @@ def _listen(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
 
 
 def bound_memory(size_bytes: int) -> None:
-    """Let allocations beyond `size_bytes` of address space fail."""
+    """Let allocations beyond `size_bytes` of address space fail; macOS knows no such bound."""
+    if sys.platform == "darwin":
+        return
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     bound = size_bytes if hard == resource.RLIM_INFINITY else min(size_bytes, hard)
     resource.setrlimit(resource.RLIMIT_AS, (bound, hard))

@@ -4,7 +4,7 @@
   const all = (root, selector) => [...root.querySelectorAll(selector)];
   const frame = document.querySelector("iframe");
   const page = () => (frame ? frame.contentDocument : null);
-  const options = { throwOnError: true, trust: false, strict: "ignore", maxSize: 50, maxExpand: 1000 };
+  const options = { throwOnError: true, trust: false, strict: "ignore", maxSize: 12, maxExpand: 1000 };
   let shown = "";
 
   function set(element) {

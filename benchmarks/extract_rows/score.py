@@ -182,17 +182,37 @@ def _share(part: int, whole: int, empty: float | None = None) -> float | None:
 
 @dataclass
 class Table:
-    """All counts of a tool by package."""
+    """What was measured of a tool.
+
+    Args:
+        counts: By package.
+        encodings: Recall by encoding of one list of formulas.
+        converted: Recall of MathML whose TeX was taken out.
+    """
 
     counts: dict[str, Counts] = field(default_factory=dict[str, Counts])
+    encodings: dict[str, float] = field(default_factory=dict[str, float])
+    converted: float | None = None
 
     def mean(self, name: str, packages: tuple[str, ...] | None = None) -> float | None:
         """Mean of a figure over the packages that have it; `clean` is one minus the boilerplate left."""
+        if name == "math_recall":
+            parts = [
+                self.mean(f"math_recall_{part}", packages)
+                for part in ("real", "encodings", "converted")
+            ]
+            known = [part for part in parts if part is not None]
+            return sum(known) / len(known) if known else None
+        if name == "math_recall_encodings":
+            return sum(self.encodings.values()) / len(self.encodings) if self.encodings else None
+        if name == "math_recall_converted":
+            return self.converted
+        field_name = {"clean": "boilerplate", "math_recall_real": "math_recall"}.get(name, name)
         values: list[float] = []
         for package, counts in self.counts.items():
             if packages is not None and package not in packages:
                 continue
-            value = getattr(means(counts), "boilerplate" if name == "clean" else name)
+            value = getattr(means(counts), field_name)
             if value is not None:
                 values.append(1 - value if name == "clean" else value)
         return sum(values) / len(values) if values else None

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import lxml.etree
 import lxml.html
 
 # Elements of lxml are typed Any: its stubs are partial.
@@ -111,7 +112,7 @@ SITES = {
     "gap-doc": GAPDOC,
     "postgresql-doc-15": DOCBOOK,
     "debian-handbook": DOCBOOK,
-    "giac-doc": Site(("//body",), ("//body/a[img]", "//body/div[1][@class='navigation']")),
+    "giac-doc": Site(("//body",), ("//body/a[img]", f"//*[{has_class('toc')}]")),
     "macaulay2-common": Site(
         ("//body/div[h1]", "//body/div[last()]", "//body"),
         (f"//table[{has_class('buttons')}]",),
@@ -124,7 +125,7 @@ SITES = {
         ('//*[@id="main-content"]', '//*[@id="content"]/main', "//main", "//body"),
         (
             f"//*[{has_class('src')} or {has_class('srclink')} or {has_class('out-of-band')}]",
-            f"//*[{has_class('src-line-numbers')} or {has_class('hideme')} or {has_class('nav-wrapper')}]",
+            f"//*[{has_class('line-numbers')} or {has_class('src-line-numbers')} or {has_class('hideme')} or {has_class('nav-wrapper')}]",
             "//nav | //button | //a[@class='anchor' or @class='test-arrow']",
             '//*[@id="copy-path"]',
         ),

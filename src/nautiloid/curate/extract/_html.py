@@ -10,10 +10,11 @@ from selectolax.lexbor import LexborHTMLParser
 from nautiloid.curate.extract import _markdown as markdown
 from nautiloid.curate.extract import _prune as prune
 from nautiloid.curate.extract import _source as source
+from nautiloid.curate.extract._block import Kind
 from nautiloid.curate.extract._element import parse
 from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._walk import Walker
-from nautiloid.curate.math.formula import SHIELDS, Formula
+from nautiloid.curate.math.formula import OPEN, SHIELDS, Formula
 from nautiloid.curate.math.recover import Recovery
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
@@ -67,12 +68,20 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
     walker = Walker(tokens, recovery, keeps_all)
     walker.walk()
     blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans, title)
-    text = markdown.join(blocks)
-    formulas = tuple(recovery.kept(text))
-    text = recovery.render(_unshielded(text))
+    formulas: list[Formula] = []
+    for block in blocks:
+        if OPEN in block.text:
+            formulas += recovery.kept(block.text)
+            if block.kind >= Kind.TABLE:
+                # A row of a table and a heading are one line.
+                block.text = recovery.render(block.text, True)
+    text = recovery.render(_unshielded(markdown.join(blocks)))
+    if OPEN in text:
+        # An icon of the page.
+        text = text.replace(OPEN, "")
     licences = _licences(html) if "license" in html else ()
     title = recovery.render(recovery.in_text(title), True)
-    return Extraction(text, title or None, _language(tokens), formulas, licences)
+    return Extraction(text, title or None, _language(tokens), tuple(formulas), licences)
 
 
 def _licences(html: str) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ _MANY_TAGS = 10_000
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)")
 # The walker's own mark, written as itself or as a reference.
 _BREAK_REFERENCE = re.compile(r"&#(?:[xX]0*1|0*1)(?![0-9A-Fa-f]);?")
+# A start tag this long holds attributes without end, on which the parser spends quadratic time.
+_LONG_TAG = re.compile(r"(<[A-Za-z][A-Za-z0-9:-]{0,40})\s[^<>]{60000,}")
+_LONG_PAGE = 200_000
 _RAW = re.compile(r"(?is)<(xmp|plaintext)\b[^>]*>")
 # Elements whose end the parser does not imply: only these pile up.
 _NESTING = names(
@@ -32,11 +35,18 @@ def mended(html: str) -> str:
         html = html.replace("\x01", "")
     if "&#" in html:
         html = _BREAK_REFERENCE.sub("", html)
+    if len(html) > _LONG_PAGE:
+        html = _LONG_TAG.sub(_without_many, html)
     if "<xmp" in html or "<XMP" in html or "<plaintext" in html or "<PLAINTEXT" in html:
         html = _without_raw(html)
     if html.count("<") > _MANY_TAGS:
         html = _flattened(html)
     return html
+
+
+def _without_many(match: re.Match[str]) -> str:
+    """A start tag without its attributes where they are many; one long value may stay."""
+    return match.group(0) if match.group(0).count("=") < 2_000 else match.group(1) + " "
 
 
 def _without_raw(html: str) -> str:

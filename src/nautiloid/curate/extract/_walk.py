@@ -27,7 +27,7 @@ _ANCHORS = re.compile(
     "^[\u25c6\u00b6\u00a7\U0001f517]+ *| *(?:[\u25c6\u00b6\u00a7\U0001f517]+| #)$"
 )
 _GAPS = re.compile(r"\n{3,}")
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\uf000-\uf8ff\x02-\x08\x0b\x0e-\x1f]")
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\ue007-\uf8ff\x02-\x08\x0b\x0e-\x1f]")
 
 # Elements of more text than this share of the page are content, whatever their class says.
 CHROME_SHARE = 0.4

@@ -39,6 +39,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"wOF2", "font/woff2"),
     (b"\x00\x00\x01\x00", "image/x-icon"),
 )
+_ANY_MAGIC = (b"RIFF", *(magic for magic, _ in _MAGIC))
 CONTROLS = bytes({*range(0x20)} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 _VAGUE = {None, BINARY, "unknown/unknown", "application/unknown", "*/*", "binary/octet-stream"}
 
@@ -76,10 +77,12 @@ def kind(content: bytes, mime: str | None, url: str | None = None) -> str:
 
 def _magic(content: bytes) -> str | None:
     head = content[:16]
+    if not head.startswith(_ANY_MAGIC):
+        return None
     for magic, mime in _MAGIC:
         if head.startswith(magic):
             return mime
-    return "image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+    return "image/webp" if head[8:12] == b"WEBP" else None
 
 
 def _is_notebook(content: bytes, url: str | None) -> bool:

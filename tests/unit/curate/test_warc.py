@@ -5,6 +5,7 @@ import io
 import random
 import struct
 import zlib
+from collections.abc import Generator
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -182,6 +183,45 @@ def test_random_damage_never_costs_a_good_record(seed: int, tmp_path: Path):
     items = read(b"".join(parts), tmp_path)
     good = {n for n in range(COUNT) if 2 * n + 1 not in hurt}
     assert good <= set(urls(items))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_fast_way_gives_what_the_careful_one_gives(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rng = random.Random(1000 + seed)
+    parts = archive()
+    for n in rng.sample(range(len(parts)), rng.randrange(3)):
+        raw = gzip.decompress(parts[n])
+        at = rng.randrange(200)
+        parts[n] = rng.choice(
+            [
+                gzip.compress(raw + b"\0" * 50),
+                gzip.compress(raw[:at] + bytes([rng.randrange(256)]) + raw[at + 1 :]),
+                gzip.compress(raw[:at] + raw[at + 5 :]),
+                gzip.compress(raw.replace(b"Content-Length: ", b"Content-Length: 1", 1)),
+                gzip.compress(raw[:at]) + gzip.compress(raw[at:]),
+                parts[n][:-6] + b"\0" + parts[n][-5:],
+                parts[n][:-40],
+                parts[n] + b"junk",
+            ]
+        )
+    fast = read(b"".join(parts), tmp_path)
+
+    def careful(*_: object, start: int, **__: object) -> Generator[None, None, int]:
+        return start
+        yield
+
+    monkeypatch.setattr("nautiloid.curate.readers.warc.fast_records", careful)
+    assert read(b"".join(parts), tmp_path) == fast
+
+
+def test_damage_is_counted_once_behind_damage(tmp_path: Path):
+    parts = archive()
+    for n in (3, 6, 7, 9):
+        parts[n] = parts[n][:-6] + b"\0" + parts[n][-5:]
+    found = [i for i in read(b"".join(parts), tmp_path) if isinstance(i, Fault)]
+    assert len(found) == len({f.place for f in found}) == 4
 
 
 def test_a_cut_file_gives_its_whole_records_and_says_so(tmp_path: Path):

@@ -59,7 +59,7 @@ def item(
             return Fault(place, "too_large", f"{len(content)} bytes")
     if mime is None:
         mime = http.media_type(headers.get("warc-identified-payload-type"))[0]
-    if not content.strip():
+    if not content or content.isspace():
         return None
     if type_ == "conversion":
         return Page(place, content, url, sniff.TEXT, charset or "utf-8", licence, meta)

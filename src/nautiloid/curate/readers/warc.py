@@ -10,8 +10,9 @@ from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
 from nautiloid.curate.readers._files import Entry, file_name, fresh_listing, split
 from nautiloid.curate.readers._records import BLOCK_SLACK_BYTES, item
-from nautiloid.curate.warc.members import Data, archive_codec, mapped
-from nautiloid.curate.warc.records import records
+from nautiloid.curate.warc.fast import fast_records
+from nautiloid.curate.warc.members import Codec, Data, Gzip, archive_codec, mapped
+from nautiloid.curate.warc.records import Record, records
 
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("warc", "wet") for packed in ("", ".gz", ".zst"))
 
@@ -62,17 +63,30 @@ def read_records(
     licence: str | None = None,
 ) -> Iterator[Item]:
     """Items of the records of an archive that start in a range."""
-    found = records(
-        archive_codec(data),
-        start=start,
-        stop=stop,
-        record_bytes=limits.page_bytes + BLOCK_SLACK_BYTES,
-        label=name,
-    )
-    for record in found:
+    for record in _records(archive_codec(data), name, limits, start, stop):
         given = record if isinstance(record, Fault) else item(record, name, limits, licence)
         if given is not None:
             yield given
+
+
+def _records(
+    found: Codec, name: str, limits: Limits, start: int, stop: int | None
+) -> Iterator[Record | Fault]:
+    record_bytes = limits.page_bytes + BLOCK_SLACK_BYTES
+    if isinstance(found, Gzip):
+        first = start if found.is_start(start) else None
+        if start:
+            first = found.next_start(start)
+            if first is None or (stop is not None and first >= stop):
+                return
+        if first is not None:
+            resume = yield from fast_records(
+                found, start=first, stop=stop, record_bytes=record_bytes
+            )
+            if resume is None:
+                return
+            start = resume
+    yield from records(found, start=start, stop=stop, record_bytes=record_bytes, label=name)
 
 
 def _can_split(entry: Entry) -> bool:

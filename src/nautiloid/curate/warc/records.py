@@ -130,8 +130,8 @@ class _Cursor:
         for index, member in self.starts:
             if index > size:
                 break
+            self.given = self.given if member == self.member else 0
             self.member, self.inner = member, size - index
-            self.given = 0
             behind += 1
         self.starts = [(index - size, member) for index, member in self.starts[behind:]]
         del self.buffer[:size]

@@ -30,7 +30,7 @@ from nautiloid.curate.store import (
     read_documents,
     result_folder,
 )
-from nautiloid.curate.unit_work import Rejects, unit_folder
+from nautiloid.curate.unit_work import Rejects, peak_bytes, unit_folder
 
 if TYPE_CHECKING:
     from nautiloid.curate.jobs import Jobs
@@ -115,6 +115,7 @@ class _Finish:
             "languages": dict(sorted(self.languages.items())),
             "notes": dict(sorted(self.notes.items())),
             "seconds": self.seconds,
+            "peak_bytes": peak_bytes(),
         }
 
     def run(self, folder: Path) -> None:

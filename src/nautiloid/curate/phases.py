@@ -95,13 +95,14 @@ class _Phases:
         return None if shards is None else (done, finals, shards)
 
     def timing(self, done: Sequence[Facts], finals: Sequence[Facts]) -> Facts:
-        """Seconds by stage, summed over workers, and by phase."""
+        """Seconds by stage, summed over workers, and by phase; most memory of a worker."""
         seconds: dict[str, float] = {}
         for facts in (*done, *finals):
             for stage in facts["stages"]:
                 seconds[stage["name"]] = seconds.get(stage["name"], 0.0) + stage["seconds"]
         rounded = {name: round(value, 3) for name, value in seconds.items()}
-        return {"seconds": rounded, **self.clock.facts}
+        peak = max((facts["peak_bytes"] for facts in (*done, *finals)), default=0)
+        return {"seconds": rounded, "peak_bytes": peak, **self.clock.facts}
 
     def _units(
         self,

@@ -10,7 +10,7 @@ The run folder holds, beside what every run has:
     manifest.json           counts by stage and reason, licences, lineage, checksums
     mixture.json            what `nautiloid pretrain RECIPE --data` takes
     samples/                some documents kept and dropped, for each stage and reason
-    timing.json             what depends on the clock: seconds by stage and by phase
+    timing.json             what depends on the machine: seconds by stage and by phase, memory
     report.html             all of it for people
 
 `manifest.json`: `input` {units, bytes, pages, fingerprint}, `faults` {reason: {count, lost}}, `stages` in
@@ -100,11 +100,7 @@ class CurateRecipe(Recipe):
 
     @cached_property
     def bands(self) -> list[str]:
-        """Folders of the shards: each document is in one, and a subset is one or several.
-
-        >>> CurateRecipe.__name__
-        'CurateRecipe'
-        """
+        """Folders of the shards: each document is in one, and a subset is one or several."""
         scores = sorted(subset.min_int_score for subset in self.subsets)
         if not scores:
             return ["all"]

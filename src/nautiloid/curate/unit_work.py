@@ -8,6 +8,8 @@ The result is the folder `units/<index>/`: `documents.parquet` (what came throug
 from __future__ import annotations
 
 import json
+import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -61,6 +63,12 @@ def work_unit(jobs: Jobs, job: Mapping[str, Any]) -> dict[str, Any]:
     with result_folder(unit_folder(jobs.folder, job["index"]), work.facts) as folder:
         work.run(folder)
     return work.facts()
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held at once."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 class Rejects:
@@ -127,6 +135,7 @@ class _UnitWork:
                 for reason, count in sorted(self.faults.items())
             },
             "seconds": self.seconds,
+            "peak_bytes": peak_bytes(),
         }
 
     def run(self, folder: Path) -> None:

@@ -121,6 +121,14 @@ def test_rules(text, clean):
     assert Rules().clean(clean) == clean
 
 
+def test_rules_spell_characters_of_formulas_on_request():
+    text = "If \u03b1 \u2264 1: $\u03b1x\u2264\u221e$, `\u03b1`"
+    assert Rules().clean(text) == text
+    spelled = Rules(spells=True).clean(text)
+    assert spelled == "If \u03b1 \u2264 1: $\\alpha x\\leq\\infty$, `\u03b1`"
+    assert check(text, spelled, Bounds()) is None
+
+
 def test_rules_never_lose_formulas_or_code():
     chosen = random.Random(0)
     pieces = [
@@ -343,6 +351,7 @@ class Model(BaseHTTPRequestHandler):
             page = re.fullmatch(
                 r"<page-\w+>\n(.*)\n</page-\w+>", request["messages"][1]["content"], re.S
             )
+            assert page
             reply = server.behave(page[1], number)
             status, headers, body = (
                 reply if isinstance(reply, tuple) else (200, {}, completion(reply))
@@ -361,7 +370,7 @@ class Model(BaseHTTPRequestHandler):
             with server.lock:
                 server.active -= 1
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
 
@@ -430,6 +439,15 @@ def test_a_model_cleans(server, settings, monkeypatch, tmp_path):
     assert cost == {"answers": 1, "calls": 1, "tokens_in": 100, "tokens_out": 10, "price": 0.0002}
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or b"secret-of-the-test" not in file.read_bytes()
+
+
+def test_delimiters_of_answers_are_standardised(server, settings):
+    server.behave = lambda page, n: page.replace("Home | Courses | Contact | Login\n", "")
+    (document,) = run(settings, PAGE)
+    assert "reasons" not in document.meta
+    assert "with $a \\neq 0$ can" in document.text
+    assert "$$\na\\left(x" in document.text
+    assert "Share this" in document.text
 
 
 def test_answers_are_paid_for_once(server, settings):

@@ -22,6 +22,7 @@ from nautiloid.curate.clean.check import Problem, check
 from nautiloid.curate.clean.chunks import Chunk, split
 from nautiloid.curate.clean.http import Http
 from nautiloid.curate.clean.prompt import VERSION, answer_text, messages
+from nautiloid.curate.clean.rules import Rules
 
 try:
     import httpx
@@ -32,6 +33,8 @@ log = logging.getLogger("nautiloid.curate")
 
 MAX_ANSWER_BYTES = 16 << 20
 MAX_WAIT_S = 60.0
+# Models that are asked for dollars often write other delimiters: that is mended, not refused.
+_STANDARD = Rules(drops_furniture=False, max_repeats=0, drops_empty_headings=False)
 _HOPELESS = {401: "the key was refused", 403: "access was refused", 404: "no such model or address"}
 
 
@@ -167,7 +170,7 @@ class Endpoint:
                 chunks += 1
                 tokens_in += answer.tokens_in
                 tokens_out += answer.tokens_out
-                new = answer_text(answer.text, chunk.text)
+                new = _STANDARD.clean(answer_text(answer.text, chunk.text))
                 problem = problem or check(chunk.text, new, self.settings.bounds)
             if new:
                 parts += (new, chunk.separator)

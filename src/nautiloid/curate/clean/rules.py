@@ -10,12 +10,14 @@ from typing import Literal
 
 from nautiloid.core.errors import InputError
 from nautiloid.curate.clean.mojibake import repair
+from nautiloid.curate.math.symbols import char_tex, join
 from nautiloid.curate.text.spans import Span, protect
 
 # Soft hyphen, zero-width and direction marks, byte order mark; controls but tab and line feed.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BLANKS = re.compile(r"(?<=\S)[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+(?=\S)")
 _HEADING = re.compile(r"(#{1,6})(?:\s+(.*))?$")
+_BEYOND_ASCII = re.compile(r"([^\x00-\x7f]+)([A-Za-z]?)")
 _READABLE = re.compile(r"[^\W_]|\|")
 _STRUCTURE = re.compile(r"\s*(?:#{1,6}\s|[-*+\u2022]\s|\d{1,4}[.)]\s|\||>)")
 _MENU = re.compile(
@@ -74,6 +76,7 @@ class Rules:
         composes: Put characters into Unicode normal form C.
         repairs: Undo UTF-8 that was read as Windows-1252, where the bytes prove it.
         standardises: Turn `\(...\)`, `\[...\]` and display environments into `$` and `$$`.
+        spells: Write Unicode characters inside formulas as TeX commands, `\u2264` as `\leq`.
         drops_furniture: Remove lines that name parts of a page (`Back to top`, `Log in`), menus at
             the end, and sections of navigation at the end.
         max_repeats: A short line without a full stop that occurs more often stays once; 0 keeps all.
@@ -87,6 +90,7 @@ class Rules:
     composes: bool = True
     repairs: bool = True
     standardises: bool = True
+    spells: bool = False
     drops_furniture: bool = True
     max_repeats: int = 2
     drops_empty_headings: bool = True
@@ -124,6 +128,8 @@ class Rules:
         piece = _INVISIBLE.sub("", piece)
         if self.composes and not piece.isascii():
             piece = unicodedata.normalize("NFC", piece)
+        if self.spells and not piece.isascii():
+            piece = _BEYOND_ASCII.sub(_spelled, piece)
         if not self.standardises or piece.startswith("$"):
             return piece
         if piece.startswith("\\begin"):
@@ -136,6 +142,13 @@ class Rules:
         if "  " in line or "\t" in line or not line.isascii():
             line = _BLANKS.sub(" ", line)
         return line
+
+
+def _spelled(match: re.Match[str]) -> str:
+    tex = ""
+    for char in match[1]:
+        tex = join(tex, char_tex(char))
+    return join(tex, match[2])
 
 
 def _is_short(line: str) -> bool:

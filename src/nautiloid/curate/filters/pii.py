@@ -14,55 +14,70 @@ from nautiloid.core.types import Document
 from nautiloid.curate.stage import Dropped, Stage, stage
 from nautiloid.curate.text.spans import protect
 
-# Every repetition is bounded and every start is tied to a boundary: the scans stay linear.
-_PATTERNS: dict[str, tuple[str, re.Pattern[str]]] = {
-    "key": (
-        "",
-        re.compile(
-            r"""-----BEGIN\ [A-Z ]{0,20}PRIVATE\ KEY-----[\s\S]{0,8000}?-----END\ [A-Z ]{0,20}KEY-----
-            | (?<![\w-])(?:
-                (?:AKIA|ASIA)[0-9A-Z]{16}
-              | gh[pousr]_[A-Za-z0-9]{36,255} | github_pat_[A-Za-z0-9_]{22,255}
-              | glpat-[\w-]{20,64}
-              | xox[abeprs]-[0-9A-Za-z-]{10,255}
-              | AIza[\w-]{35}
-              | sk-(?:[a-z]{2,8}-)?[A-Za-z0-9_-]{20,255} | [rs]k_live_[0-9A-Za-z]{16,255}
-              | hf_[A-Za-z0-9]{30,64} | npm_[A-Za-z0-9]{36} | pypi-[\w-]{50,255}
-              | eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}
-            )(?![\w-])""",
-            re.VERBOSE,
-        ),
-    ),
-    "email": (
-        "@",
-        re.compile(
-            r"(?<![\w.%+-])[A-Za-z0-9_%+-][A-Za-z0-9._%+-]{0,63}"
-            r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
-        ),
-    ),
-    "ip": (
-        "",
-        re.compile(
-            r"(?<![\w.:-])(?<!ersion )(?:(?:\d{1,3}\.){3}\d{1,3}"
-            r"|(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4})(?![\w:]|\.\d)"
-        ),
-    ),
-    "card": (
-        "",
-        re.compile(
-            r"(?<![\w.,-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{5})"
-            r"(?![\w-]|[.,]\d)"
-        ),
-    ),
-    "phone": (
-        "",
-        re.compile(
-            # A plus behind an operand is an addition, not a country code.
-            r"(?<![\d)\]}\ufdd1]\s)(?<!\b\w\s)(?<![\w)\]}+])\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,6}(?![\w-])"
-            r"|(?<![\w.-])(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4}(?![\w-])"
-        ),
-    ),
-}
+# Every repetition is bounded, and every pattern starts with few characters: what stands before the
+# match is looked at behind its first character, which lets the engine skip all others at once.
+_KEY = re.compile(
+    r"""-----BEGIN\ [A-Z ]{0,20}PRIVATE\ KEY-----[\s\S]{0,8000}?-----END\ [A-Z ]{0,20}KEY-----
+    | (?<![\w-])(?:
+        (?:AKIA|ASIA)[0-9A-Z]{16}
+      | gh[pousr]_[A-Za-z0-9]{36,255} | github_pat_[A-Za-z0-9_]{22,255}
+      | glpat-[\w-]{20,64}
+      | xox[abeprs]-[0-9A-Za-z-]{10,255}
+      | AIza[\w-]{35}
+      | sk-(?:[a-z]{2,8}-)?[A-Za-z0-9_-]{20,255} | [rs]k_live_[0-9A-Za-z]{16,255}
+      | hf_[A-Za-z0-9]{30,64} | npm_[A-Za-z0-9]{36} | pypi-[\w-]{50,255}
+      | eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,2000}
+    )(?![\w-])""",
+    re.VERBOSE,
+)
+_KEY_STARTS = (
+    "-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-",
+    "xox", "AIza", "sk-", "k_live_", "hf_", "npm_", "pypi-", "eyJ",
+)  # fmt: skip
+_EMAIL = re.compile(
+    r"(?<![\w.%+-])[A-Za-z0-9_%+-][A-Za-z0-9._%+-]{0,63}"
+    r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
+)
+_IP4 = re.compile(r"\d(?<![\w.:-].)(?<!ersion .)\d{0,2}\.(?:\d{1,3}\.){2}\d{1,3}(?![\w:]|\.\d)")
+_IP6 = re.compile(r"(?<![\w.:-])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:]|\.\d)")
+_IP6_SIGN = re.compile(r":[0-9A-Fa-f]{0,4}:")
+_CARD = re.compile(
+    r"\d(?<![\w.,-].)(?:\d{12,18}|\d{3}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{3}([ -])\d{6}\2\d{5})"
+    r"(?![\w-]|[.,]\d)"
+)
+# A plus behind an operand is an addition, not a country code.
+_PHONE = re.compile(
+    r"\+(?<![\d)\]}\ufdd1]\s.)(?<!\b\w\s.)(?<![\w)\]}+].)\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,6}(?![\w-])"
+    r"|[\d(](?<![\w.-].)(?:(?<=\()\d{3}\) ?|(?<=\d)\d{2}-)\d{3}-\d{4}(?![\w-])"
+)
+
+
+def _may_hold_key(text: str) -> bool:
+    return any(start in text for start in _KEY_STARTS)
+
+
+def _may_hold_email(text: str) -> bool:
+    return "@" in text
+
+
+def _may_hold_ip6(text: str) -> bool:
+    return _IP6_SIGN.search(text) is not None
+
+
+def _may_hold_any(text: str) -> bool:
+    return True
+
+
+# Kind, whether a look is worth it, and what is looked for.
+_SEARCHES: tuple[tuple[str, Callable[[str], bool], re.Pattern[str]], ...] = (
+    ("key", _may_hold_key, _KEY),
+    ("email", _may_hold_email, _EMAIL),
+    ("ip", _may_hold_any, _IP4),
+    ("ip", _may_hold_ip6, _IP6),
+    ("card", _may_hold_any, _CARD),
+    ("phone", _may_hold_any, _PHONE),
+)
+_KINDS = ("email", "ip", "phone", "card", "key")
 _EXAMPLES = ("@example.com", "@example.org", "@example.net", ".example", "@localhost")
 
 
@@ -105,8 +120,8 @@ class Pii(Stage):
 
     def __post_init__(self) -> None:
         for kind in self.masks:
-            if kind not in _PATTERNS:
-                raise InputError("pii.masks", kind, f"use some of {', '.join(_PATTERNS)}")
+            if kind not in _KINDS:
+                raise InputError("pii.masks", kind, f"use some of {', '.join(_KINDS)}")
         if self.max_found is not None and self.max_found < 0:
             raise InputError("pii.max_found", self.max_found, "use 0 or more, or null")
 
@@ -115,8 +130,8 @@ class Pii(Stage):
         protected = None if self.in_code else protect(document.text)
         text = document.text if protected is None else protected.text
         counts: Counter[str] = Counter()
-        for kind, (marker, pattern) in _PATTERNS.items():
-            if kind not in self.masks or (marker and marker not in text):
+        for kind, may_hold, pattern in _SEARCHES:
+            if kind not in self.masks or not may_hold(text):
                 continue
             text = pattern.sub(_Masker(kind, self.masks[kind], counts), text)
         if not counts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 SpanKind = Literal["inline", "display", "fence", "code"]
@@ -17,16 +18,14 @@ SpanKind = Literal["inline", "display", "fence", "code"]
 MAX_FORMULA_CHARS = 20_000
 """Longer spans between delimiters are taken for text: two stray dollars must not hide a page."""
 
-_EVENT = re.compile(
-    r"""(?P<fence>^[ ]{0,3}(?:`{3,}|~{3,})[^\n]*$)
-      | (?P<tick>`+)
-      | (?P<blank>\n[ \t]*(?=\n))
-      | (?P<pair>\\[()\[\]])
-      | (?P<env>\\(?:begin|end)\{[A-Za-z]{1,20}\*?\})
-      | \\.
-      | (?P<dollar>\${1,2})""",
-    re.MULTILINE | re.VERBOSE,
-)
+# Each branch starts with a plain character, outside of groups: the engine then skips all others.
+_OURS = r"""\n(?:(?P<fence>[ ]{0,3}(?:`{3,}|~{3,})[^\n]*)|(?P<blank>(?=[ \t]*\n)))
+          | `(?P<tick>`*)
+          | \$(?P<dollar>\$?)
+          | \\(?:[\\$`]%s)"""
+_PAIRS = r"|(?P<pair>[()\[\]])|(?P<env>(?:begin|end)\{[A-Za-z]{1,20}\*?\})"
+_OWN_EVENT = re.compile(_OURS % "", re.VERBOSE)
+_ANY_EVENT = re.compile(_OURS % _PAIRS, re.VERBOSE)
 _FENCE = re.compile(r"[ ]{0,3}(?P<mark>`{3,}|~{3,})(?P<info>[^\n]*)")
 _ENVIRONMENTS = frozenset(
     f"{name}{star}"
@@ -69,7 +68,9 @@ class _Event(NamedTuple):
     text: str
 
 
-def find_spans(text: str, *, is_foreign: bool = False) -> list[Span]:
+# Stages in a row ask for the same text: the last ones are kept, by identity of the text.
+@lru_cache(maxsize=4)
+def find_spans(text: str, *, is_foreign: bool = False) -> tuple[Span, ...]:
     r"""Formulas and code of a text, in order, never overlapping.
 
     Args:
@@ -79,11 +80,11 @@ def find_spans(text: str, *, is_foreign: bool = False) -> list[Span]:
     >>> [(s.kind, s.inner("a $x$ `y`")) for s in find_spans("a $x$ `y`")]
     [('inline', 'x'), ('code', 'y')]
     >>> find_spans("from $5 to $6 or $ 7$")
-    []
+    ()
     """
     if not any(mark in text for mark in ("$", "`", "~~~", *(("\\",) if is_foreign else ()))):
-        return []
-    return _Scan(text, is_foreign).run()
+        return ()
+    return tuple(_Scan(text, is_foreign).run())
 
 
 def cut(text: str, spans: Sequence[Span], fill: dict[SpanKind, str]) -> str:
@@ -144,17 +145,26 @@ def protect(text: str, *, is_foreign: bool = False) -> Protected:
         pieces.append(text[span.start : span.stop])
         at = span.stop
     parts.append(text[at:])
-    return Protected("".join(parts), tuple(pieces), tuple(spans))
+    return Protected("".join(parts), tuple(pieces), spans)
 
 
 class _Scan:
     def __init__(self, text: str, is_foreign: bool):
         self.text = text
-        self.events = [
-            _Event(match.start(), match.end(), match.lastgroup, match.group())
-            for match in _EVENT.finditer(text)
-            if match.lastgroup and (is_foreign or match.lastgroup not in ("pair", "env"))
-        ]
+        self.events: list[_Event] = []
+        start = 0
+        first = _FENCE.match(text)
+        if first is not None:  # no line feed comes before it
+            start = first.end()
+            self.events.append(_Event(0, start, "fence", first.group()))
+        pattern = _ANY_EVENT if is_foreign else _OWN_EVENT
+        for match in pattern.finditer(text, start):
+            kind = match.lastgroup
+            if kind == "fence":
+                event = _Event(match.start() + 1, match.end(), kind, match.group()[1:])
+                self.events.append(event)
+            elif kind is not None:
+                self.events.append(_Event(match.start(), match.end(), kind, match.group()))
         self.spans: list[Span] = []
         # Where each closing delimiter occurs, so that an opening one finds its partner at once.
         self.places: dict[str, list[int]] = {}

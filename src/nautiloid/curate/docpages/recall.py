@@ -70,9 +70,8 @@ class Recall:
         self.pages += 1
         self.words.add(both, said.total())
         self.precision.add(both, found.total())
-        self.code.add(
-            sum(_stripped(c) in _stripped(document) for c in truth["code"]), len(truth["code"])
-        )
+        lines = _lines_of(document)
+        self.code.add(sum(_holds(lines, code) for code in truth["code"]), len(truth["code"]))
         wanted = Counter(normalise(tex) for tex, _ in truth["formulas"])
         if wanted:
             share = self.formulas.setdefault(truth["encoding"], Share())
@@ -108,13 +107,13 @@ def measure(pages: Path, shards: Path) -> Recall:
     table = pq.read_table(shards, columns=["url", "text"])
     texts = dict(zip(table["url"].to_pylist(), table["text"].to_pylist(), strict=True))
     recall = Recall()
-    for truth in _lines(pages / TRUTH):
+    for truth in _records(pages / TRUTH):
         if truth["url"] in texts:
             recall.add(texts[truth["url"]], truth)
     return recall
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _records(path: Path) -> Iterator[dict[str, Any]]:
     with zstandard.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             yield json.loads(line)
@@ -124,6 +123,24 @@ def _words(text: str) -> Counter[str]:
     return Counter(WORD.findall(text))
 
 
-def _stripped(text: str) -> str:
-    """Without what fences and encodings may change: the end of lines."""
-    return "\n".join(line.rstrip() for line in text.strip("\n").split("\n"))
+def _lines_of(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip("\n").split("\n")]
+
+
+def _holds(lines: list[str], code: str) -> bool:
+    """Whether the lines of a code block follow each other, all behind the same margin.
+
+    >>> _holds(["> if x:", ">     y", "> z"], "if x:\\n    y")
+    True
+    """
+    wanted = _lines_of(code)
+    for start, line in enumerate(lines):
+        if not line.endswith(wanted[0]):
+            continue
+        margin = line[: len(line) - len(wanted[0])]
+        if margin.strip("> "):
+            continue
+        found = lines[start : start + len(wanted)]
+        if found == [(margin + line).rstrip() for line in wanted]:
+            return True
+    return False

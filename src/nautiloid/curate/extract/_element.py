@@ -74,8 +74,6 @@ def parse(name: str, rest: str) -> Element:
     classes = attributes.get("class", "").lower()
     tokens = frozenset(classes.split())
     named = _language(classes, tokens, attributes)
-    if not named and "highlight" not in classes:
-        named = None
     is_listing = not words.LISTINGS.isdisjoint(tokens) or bool(
         _PRE_STYLE.search(attributes.get("style", ""))
     )
@@ -137,7 +135,7 @@ def by_words(classes: str, id_: str = "") -> Role:
     return Role.WEAK if weak else Role.PLAIN
 
 
-def _language(classes: str, tokens: frozenset[str], attributes: dict[str, str]) -> str:
+def _language(classes: str, tokens: frozenset[str], attributes: dict[str, str]) -> str | None:
     named = (
         attributes.get("data-lang")
         or attributes.get("data-language")
@@ -145,13 +143,12 @@ def _language(classes: str, tokens: frozenset[str], attributes: dict[str, str]) 
     )
     if not named:
         match = words.LANGUAGE.search(classes)
-        named = match.group(1) if match else ""
-        if not named:
-            known = _LANGUAGE_CLASSES.intersection(tokens)
-            named = min(known) if known else ""
+        named = match.group(1) if match else min(_LANGUAGE_CLASSES & tokens, default=None)
+        if named is None:
+            return None
     named = named.strip().lower()
     named = words.LANGUAGES.get(named, named)
-    return named if len(named) < 24 and named.isprintable() and " " not in named else ""
+    return named if len(named) < 24 and named.isprintable() and " " not in named else None
 
 
 # Classes that are the name of the language itself, beside `sourceCode`, `hljs`, `rust`.

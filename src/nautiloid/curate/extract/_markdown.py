@@ -34,8 +34,9 @@ def _is_tight(before: Block, block: Block) -> bool:
     """Whether no empty line separates two blocks: items of a list, a term and its definition."""
     if before.kind > Kind.TABLE - 1 or block.kind > Kind.TABLE - 1 or "\n" in before.text:
         return False
-    if before.kind == Kind.TERM:
-        return block.kind == Kind.TERM or block.is_item
-    if block.lead.endswith(": ") or before.lead.endswith(": "):
+    if before.kind == Kind.TERM or block.lead.endswith(": "):
+        return before.kind == Kind.TERM and block.is_item
+    if not (before.is_item and block.is_item) or before.lead.endswith(": "):
         return False
-    return block.is_item and (before.is_item or len(before.indent) > 0)
+    is_level = len(before.indent) == len(block.indent)
+    return not is_level or before.lead.endswith("- ") == block.lead.endswith("- ")

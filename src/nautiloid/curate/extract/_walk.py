@@ -46,6 +46,7 @@ class _Frame:
     lead: str | None
     indent: str
     heading: int
+    language: str
     counter: int | None = None
 
 
@@ -251,6 +252,7 @@ class Walker:
             self._lead,
             self._indent,
             self._heading,
+            self._language,
         )
         self._frames.append(frame)
         return frame
@@ -260,11 +262,11 @@ class Walker:
         if element is None:
             self._push(at)
             return at + 1
-        if element.language is not None:
-            self._language = element.language
         if element.is_listing:
             return self._pre(at)
         self._push(at)
+        if element.language is not None:
+            self._language = element.language
         if not self._heading and not TITLES.isdisjoint(element.classes) and self._is_short(at):
             self._heading = 1
         return at + 1
@@ -282,6 +284,7 @@ class Walker:
             return at + 1
         frame = self._frames.pop()
         self._heading = frame.heading
+        self._language = frame.language
         self._indent = frame.indent
         self._kind = Kind.TEXT
         if len(self.blocks) == frame.start:
@@ -430,7 +433,6 @@ class Walker:
             return stop + 1
         if text:
             self._add(code.fenced(text, self._language_of(at, stop)), Kind.CODE)
-        self._language = ""
         return stop + 1
 
     def _language_of(self, at: int, stop: int) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PRESCAN_BYTES = 1024
 HEAD_BYTES = 1 << 16  # authors put scripts before the declaration
 SAMPLE_CHARS = 1 << 17
-TELLING_BYTES = 1 << 14
-PIECE_BYTES = 1 << 10
+TELLING_BYTES = 1 << 12
+PIECE_BYTES = 1 << 9
 SURE_BYTES = 8  # from this many non-ASCII bytes on the detector beats a doubtful label
 
 DEFAULTS = {"windows-1252", "utf-8"}  # what servers and editors write without looking

@@ -14,8 +14,10 @@ from nautiloid.core.errors import InputError
 from nautiloid.curate.reader import Unit
 
 UNIT_BYTES = 48 << 20
-"""Files are split or gathered to units of about this size."""
-UNIT_FILES = 2000
+"""Large files are split to units of about this size."""
+GROUP_BYTES = 8 << 20
+"""Small files are gathered to units of about this size: pages of their own are not compressed."""
+GROUP_FILES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def split(
 
 
 def gather(
-    entries: Sequence[Entry], unit_bytes: int = UNIT_BYTES, unit_files: int = UNIT_FILES
+    entries: Sequence[Entry], unit_bytes: int = GROUP_BYTES, unit_files: int = GROUP_FILES
 ) -> list[Unit]:
     """Units of many small files: `start` and `stop` count entries of the listing."""
     units: list[Unit] = []

@@ -19,10 +19,11 @@ from nautiloid.curate.page import Fault, Page
 from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
 from nautiloid.curate.readers import _join
 from nautiloid.curate.readers._fetch import Fetcher, Piece, Source
-from nautiloid.curate.readers._files import UNIT_BYTES, UNIT_FILES
+from nautiloid.curate.readers._files import UNIT_BYTES
 from nautiloid.curate.readers.warc import read_records
 
 MISSING = "missing"
+UNIT_RECORDS = 2000
 
 
 @reader("cc_index")
@@ -83,7 +84,7 @@ class CcIndex(Reader):
         units: list[Unit] = []
         start = size = 0
         for row, length in enumerate(sizes):
-            if row > start and (size + length > UNIT_BYTES or row - start >= UNIT_FILES):
+            if row > start and (size + length > UNIT_BYTES or row - start >= UNIT_RECORDS):
                 units.append(_unit(found.path, start, row, size))
                 start, size = row, 0
             size += length

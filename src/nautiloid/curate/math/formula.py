@@ -22,6 +22,7 @@ _BLANK = str.maketrans({"\xa0": " ", "\u200b": None, "\u2060": None, "\ufeff": N
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n[ \t]*")
 _LINES = re.compile(r"[ \t]*\n[ \t\n]*")
 _SPACES = re.compile(r"[ \t]{2,}")
+_COLUMN = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\.|[{}&]", re.DOTALL)
 _STYLE = re.compile(r"\\(?:displaystyle|textstyle)(?![A-Za-z])\s*")
 
 
@@ -55,6 +56,27 @@ def clean(tex: str, is_display: bool) -> str:
         tex = _SPACES.sub(" ", tex)
     # A line break or control space at the end shows nothing, and could escape the delimiter.
     return tex.rstrip("\\ ") if tex.endswith("\\") else tex
+
+
+def aligned(tex: str) -> str:
+    r"""TeX whose columns stand in an environment: Sphinx and others give the rows alone.
+
+    >>> aligned(r"a &= b \\ &= c")
+    '\\begin{aligned}a &= b \\\\ &= c\\end{aligned}'
+    """
+    if "&" not in tex:
+        return tex
+    depth = 0
+    for match in _COLUMN.finditer(tex):
+        token = match.group()
+        if token == "&":
+            if depth <= 0:
+                return f"\\begin{{aligned}}{tex}\\end{{aligned}}"
+        elif token == "{" or token.startswith("\\begin{"):
+            depth += 1
+        elif token == "}" or token.startswith("\\end{"):
+            depth -= 1
+    return tex
 
 
 def unwrap_style(tex: str) -> str:

@@ -12,6 +12,7 @@ import re
 from functools import cache
 
 from nautiloid.curate.math.delimiters import stripped
+from nautiloid.curate.math.formula import aligned
 from nautiloid.curate.math.symbols import FUNCTIONS, char_tex, join, tables
 
 # Braces nested deeper than this are compared as they stand.
@@ -95,7 +96,7 @@ def normalise(tex: str) -> str:
     """
     if "&" in tex and ";" in tex:
         tex = html.unescape(tex)
-    tex = stripped(tex)[0]
+    tex = aligned(stripped(tex)[0])
     tokens = [token for token in _TOKEN.findall(tex) if not token.isspace()]
     while tokens and tokens[-1] == "\\\\":
         # A line break at the end shows nothing.

@@ -22,6 +22,7 @@ from nautiloid.curate.math.formula import (
     SHIELDED,
     UNSHIELD,
     Formula,
+    aligned,
     clean,
 )
 
@@ -78,6 +79,8 @@ class Recovery:
         tex = clean(tex, is_display)
         if not tex:
             return ""
+        if is_display:
+            tex = aligned(tex)
         self.formulas.append(Formula(tex, is_display, encoding))
         return f"{OPEN}{len(self.formulas) - 1}{CLOSE}"
 

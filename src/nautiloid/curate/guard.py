@@ -93,6 +93,7 @@ class Guard:
                 raise RuntimeError(f"{describe(job)}\n{answer['traceback']}")
             if "death" not in answer:
                 return answer
+            self._kill()
             beat, death = self.heartbeat, answer["death"]
             where = f"{describe(job)}: {beat.phase.name.lower()} {beat.id}".rstrip()
             log.warning("%s: %s %s", where, death["reason"], death["detail"])
@@ -169,8 +170,9 @@ class Guard:
         self._kill()
         name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         is_memory = status == -signal.SIGKILL or any(sign in said for sign in OUT_OF_MEMORY)
-        first = said.strip().splitlines()[0][:200] if said.strip() else ""
-        detail = f"{name} {first}".strip()
+        lines = said.strip().splitlines() or [""]
+        line = lines[0 if status < 0 else -1][:200]  # a signal is told first, an exception last
+        detail = f"{name} {line}".strip()
         return {"reason": "memory" if is_memory else "crash", "detail": detail}
 
     def _started(self) -> subprocess.Popen[bytes]:

@@ -148,8 +148,19 @@ class CurateRecipe(Recipe):
 
     def run(self, run: Run) -> None:
         """Do all phases, each from where a former call left it."""
-        if from_json(Recipe, to_json(self)) != self:
-            raise InputError("recipe", self.name, "does not survive being written and read")
         from nautiloid.curate.phases import curate
 
+        self._check_workers_find_it()
+
         curate(self, run)
+
+    def _check_workers_find_it(self) -> None:
+        """Workers read the recorded recipe, so they must be able to import each class in it."""
+        parts = (self.source, self.extractor, *self.stages, *self.dedup, *self.finish)
+        for part in parts:
+            module = type(part).__module__
+            if module == "__main__" or module.startswith("nautiloid_recipe_"):
+                remedy = "workers cannot import it from a recipe: move it to a package of yours"
+                raise InputError("recipe", type(part).__name__, remedy)
+        if from_json(Recipe, to_json(self)) != self:
+            raise InputError("recipe", self.name, "changes when it is written and read again")

@@ -51,9 +51,15 @@ def main() -> None:
             except InputError as error:
                 value = error.value if isinstance(error.value, str | None) else repr(error.value)
                 answer = {"error": [error.field, value, error.remedy]}
+            except OSError as error:
+                place = str(error.filename or setup["folder"])
+                answer = {"error": [place, error.strerror or str(error), "mend it and run again"]}
+            except MemoryError:
+                answer = {"death": {"reason": "memory", "detail": "MemoryError"}}
             except Exception:
                 answer = {"traceback": traceback.format_exc()}
-            heartbeat.enter(Phase.IDLE)
+            if "death" not in answer:  # else it is of interest what was being done
+                heartbeat.enter(Phase.IDLE)
             answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()
 

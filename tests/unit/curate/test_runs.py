@@ -18,6 +18,7 @@ from tests.suites.curating import curate, output, tiny_curation, write_pages
 
 from nautiloid.core.errors import InputError
 from nautiloid.core.files import read_json
+from nautiloid.core.recipes import load_recipe
 from nautiloid.core.run import Run
 from nautiloid.curate.executors.local import Local
 from nautiloid.curate.recipe import Subset
@@ -240,3 +241,22 @@ def test_bands_follow_the_scores(pages):
     assert wide.bands == ["below1", "1to3", "4plus"]
     with pytest.raises(InputError, match="another name and another score"):
         replace(recipe, subsets=(*recipe.subsets, Subset(name="3plus", min_int_score=1)))
+
+
+def test_a_class_of_a_recipe_file_is_refused(pages, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from dataclasses import dataclass, replace\n"
+        "from nautiloid.curate.stage import Filter, KEEP, stage\n"
+        "from tests.suites.curating import tiny_curation\n"
+        "@stage('mine')\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Mine(Filter):\n"
+        "    def keep(self, document):\n"
+        "        return KEEP\n"
+        "def recipe():\n"
+        f"    return replace(tiny_curation({str(pages)!r}), stages=(Mine(),))\n"
+    )
+    recipe = load_recipe(str(path))
+    with pytest.raises(InputError, match="Mine: workers cannot import it from a recipe"):
+        recipe.run(Run.open(tmp_path / "run", recipe))

@@ -17,12 +17,19 @@ from types import TracebackType
 from nautiloid.core.errors import InputError
 
 FILE = "answers.sqlite"
-_TABLE = """
-CREATE TABLE IF NOT EXISTS answers (
-    key BLOB PRIMARY KEY, answer TEXT NOT NULL, tokens_in INTEGER NOT NULL,
-    tokens_out INTEGER NOT NULL, calls INTEGER NOT NULL, seconds REAL NOT NULL
-) WITHOUT ROWID
-"""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL, "
+    "tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, calls INTEGER NOT NULL, "
+    "seconds REAL NOT NULL) WITHOUT ROWID",
+    # One row: what was spent on all of them, and on calls that gave no answer.
+    "CREATE TABLE IF NOT EXISTS spent (id INTEGER PRIMARY KEY CHECK (id = 1), answers INTEGER, "
+    "calls INTEGER, tokens_in INTEGER, tokens_out INTEGER, seconds REAL)",
+    "INSERT OR IGNORE INTO spent VALUES (1, 0, 0, 0, 0, 0.0)",
+)
+_SPEND = (
+    "UPDATE spent SET answers = answers + ?, calls = calls + ?, tokens_in = tokens_in + ?, "
+    "tokens_out = tokens_out + ?, seconds = seconds + ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,8 @@ class Answers:
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             with self._database:
-                self._database.execute(_TABLE)
+                for statement in _TABLES:
+                    self._database.execute(statement)
         except (OSError, sqlite3.Error) as error:
             remedy = "name a folder that you may write to, or remove the file"
             raise InputError(str(self.path), str(error), remedy) from None
@@ -83,26 +91,25 @@ class Answers:
 
     def put(self, key: bytes, answer: Answer) -> None:
         """Store an answer; the first one under a key stays."""
+        row = (key, answer.text, answer.tokens_in, answer.tokens_out, answer.calls, answer.seconds)
         with self._guarded(), self._database:
-            self._database.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    answer.text,
-                    answer.tokens_in,
-                    answer.tokens_out,
-                    answer.calls,
-                    answer.seconds,
-                ),
-            )
+            query = "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
+            added = self._database.execute(query, row).rowcount
+            self._add(added, answer)
+
+    def spend(self, failed: Answer) -> None:
+        """Count calls that gave no answer to keep."""
+        with self._guarded(), self._database:
+            self._add(0, failed)
+
+    def _add(self, answers: int, spent: Answer) -> None:
+        numbers = (spent.calls, spent.tokens_in, spent.tokens_out, spent.seconds)
+        self._database.execute(_SPEND, (answers, *numbers))
 
     def totals(self) -> tuple[int, int, int, int, float]:
-        """Answers, calls, tokens in, tokens out, and seconds of all that is stored."""
+        """Answers, calls, tokens in, tokens out, and seconds of all that was ever asked."""
         with self._guarded():
-            query = (
-                "SELECT COUNT(*), TOTAL(calls), TOTAL(tokens_in), TOTAL(tokens_out), TOTAL(seconds) "
-                "FROM answers"
-            )
+            query = "SELECT answers, calls, tokens_in, tokens_out, seconds FROM spent"
             count, calls, tokens_in, tokens_out, seconds = self._database.execute(query).fetchone()
         return int(count), int(calls), int(tokens_in), int(tokens_out), float(seconds)
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -41,9 +41,10 @@ _HOPELESS = {401: "the key was refused", 403: "access was refused", 404: "no suc
 class _RefusedError(Exception):
     """One piece cannot be cleaned; others can."""
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: Problem, tokens: tuple[int, int] = (0, 0)):
         super().__init__(problem.detail)
         self.problem = problem
+        self.tokens = tokens
 
 
 class _BusyError(Exception):
@@ -111,13 +112,10 @@ class Endpoint:
         self.stopping.set()
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.client.close()
-        cost = self.cost()
-        write_json(Path(self.settings.cache) / "cost.json", cost)
-        log.info("cleaning so far: %s", cost)
         self.answers.__exit__(None, None, None)
 
     def cost(self) -> dict[str, float]:
-        """What all answers in the cache folder took, those of other processes and runs included."""
+        """What was asked with this cache folder took, by other processes and in other runs too."""
         count, calls, tokens_in, tokens_out, seconds = self.answers.totals()
         return {
             "answers": count,
@@ -145,10 +143,13 @@ class Endpoint:
             for plan in plans
         ]
         try:
-            return [
+            cleaned = [
                 self._merge(text, plan, answers)
                 for text, plan, answers in zip(texts, plans, futures, strict=True)
             ]
+            # Every time: a worker process may be ended without a word.
+            write_json(Path(self.settings.cache) / "cost.json", self.cost())
+            return cleaned
         finally:
             for future in (future for plan in futures for future in plan if future is not None):
                 future.cancel()  # after an error nobody waits for the rest
@@ -195,6 +196,10 @@ class Endpoint:
     def _ask_patiently(self, text: str) -> Answer:
         start = time.monotonic()
         calls = 0
+
+        def spent(tokens: tuple[int, int] = (0, 0)) -> Answer:
+            return Answer("", *tokens, calls, time.monotonic() - start)
+
         while True:
             if self.stopping.is_set():
                 raise InputError(self.settings.base_url, None, "the run is ending")
@@ -203,6 +208,7 @@ class Endpoint:
                 answer = self._ask_once(text)
             except _BusyError as busy:
                 if calls >= self.settings.attempts:
+                    self.answers.spend(spent())
                     if busy.is_outage:
                         remedy = "run the same command again to go on: no answer is paid for twice"
                         problem = f"{busy.problem.detail} ({calls} attempts)"
@@ -214,8 +220,10 @@ class Endpoint:
                 log.debug("%s: attempt %d in %.1f s", busy.problem.detail, calls + 1, wait_s)
                 self.stopping.wait(wait_s)
                 continue
-            seconds = time.monotonic() - start
-            return Answer(answer.text, answer.tokens_in, answer.tokens_out, calls, seconds)
+            except _RefusedError as refused:
+                self.answers.spend(spent(refused.tokens))
+                raise
+            return replace(spent((answer.tokens_in, answer.tokens_out)), text=answer.text)
 
     def _ask_once(self, text: str) -> Answer:
         prompt = messages(text)
@@ -276,10 +284,11 @@ def _read_answer(body: bytes) -> Answer:
         raise _BusyError(problem) from None
     if not isinstance(text, str) or not text.strip():
         raise _BusyError(Problem("rubbish", "an empty answer"))
+    used, given = (value if isinstance(value, int) and value >= 0 else 0 for value in tokens)
     if finish == "length":
-        raise _RefusedError(Problem("truncated", "the answer reached the limit of tokens"))
-    counts = [value if isinstance(value, int) and value >= 0 else 0 for value in tokens]
-    return Answer(text.replace("\x00", ""), *counts)
+        problem = Problem("truncated", "the answer reached the limit of tokens")
+        raise _RefusedError(problem, (used, given))
+    return Answer(text.replace("\x00", ""), used, given)
 
 
 def _first_line(body: bytes) -> str:

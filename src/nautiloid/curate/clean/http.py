@@ -135,7 +135,7 @@ class Http:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Any]:
-        """Connect; closing writes the report of costs into the cache folder."""
+        """Connect. Costs are reported in `cost.json` of the cache folder."""
         from nautiloid.curate.clean.endpoint import Endpoint
 
         with Endpoint(self) as endpoint:

@@ -19,11 +19,21 @@ def dropped(run, name):
 def test_every_kind_of_misbehaviour_at_once(tmp_path):
     clean = write_pages(tmp_path / "clean")
     whole = curate(tmp_path / "whole", tiny_curation(clean))
-    extra = ("HANG", "CRASH", "ABORT", "EAT", "RAISE", "NEST", "STALL" + LONG, "STALL again" + LONG)
+    extra = (
+        "HANG",
+        "DEAF",
+        "CRASH",
+        "ABORT",
+        "EAT",
+        "RAISE",
+        "NEST",
+        "STALL" + LONG,
+        "STALL again" + LONG,
+    )
     pages = write_pages(tmp_path / "pages", extra=extra)
     limits = Limits(page_s=2.0, memory_bytes=1 << 30)
     run = curate(tmp_path / "run", tiny_curation(pages, limits=limits))
-    assert dropped(run, "text") == {"crash": 2, "error": 2, "memory": 1, "timeout": 1}
+    assert dropped(run, "text") == {"crash": 2, "error": 2, "memory": 1, "timeout": 2}
     assert dropped(run, "upper") == {"timeout": 2}
     ours, theirs = (read_json(r.path / "manifest.json")["subsets"]["all"] for r in (run, whole))
     assert ours == theirs

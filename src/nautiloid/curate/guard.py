@@ -107,6 +107,8 @@ class Guard:
                 attempts += 1
                 if attempts >= ATTEMPTS:
                     remedy = "raise limits.memory_bytes, or use smaller units; log.txt has more"
+                    if beat.phase is Phase.LOAD:
+                        remedy = "a worker cannot start: mend what it says"
                     raise InputError(where, f"{death['reason']} {death['detail']}".strip(), remedy)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ points of their outlines. Class names are those of KaTeX 0.10 to 0.19; newer one
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 from selectolax.lexbor import LexborNode
@@ -45,9 +46,13 @@ def to_tex(node: LexborNode) -> str:
     return convert(Element("math", {}, _content(node, 0)))
 
 
-def _names(node: LexborNode) -> list[str]:
-    names = (node.attributes.get("class") or "").split()
-    return [name[6:] if name.startswith("katex-") else name for name in names]
+def _names(node: LexborNode) -> tuple[str, ...]:
+    return _split(node.attributes.get("class") or "")
+
+
+@lru_cache(maxsize=2048)
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name[6:] if name.startswith("katex-") else name for name in names.split())
 
 
 def _children(node: LexborNode) -> list[LexborNode]:
@@ -78,7 +83,7 @@ def _content(node: LexborNode, depth: int) -> list[Element]:
     return _negated(out)
 
 
-def _element(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _element(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     if depth > _MAX_DEPTH:
         return [Element("mtext", {}, text=node.text(deep=True))]
     if not _SKIPPED.isdisjoint(names) or "transparent" in (node.attributes.get("style") or ""):
@@ -93,7 +98,7 @@ def _element(node: LexborNode, names: list[str], depth: int) -> list[Element]:
 # Leaves.
 
 
-def _tokens(text: str, names: list[str]) -> list[Element]:
+def _tokens(text: str, names: tuple[str, ...]) -> list[Element]:
     """Token elements of the characters of one span."""
     text = text.replace("\u200b", "").replace("\n", "")
     if not text:
@@ -146,12 +151,12 @@ def _negated(elements: list[Element]) -> list[Element]:
     return out
 
 
-def _stroked(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _stroked(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     text = node.text(deep=True)
     return [Element("mo", {}, text=_NOT)] if _NOT in text else _content(node, depth)
 
 
-def _relation(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _relation(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """A relation; a slash laid over it negates it, as in not-in."""
     text = node.text(deep=True).strip()
     if "x-arrow" in names:
@@ -161,7 +166,7 @@ def _relation(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return _content(node, depth)
 
 
-def _space(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _space(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     if "newline" in names:
         return [Element("mspace", {"linebreak": "newline"})]
     margin = _MARGIN.search(node.attributes.get("style") or "")
@@ -170,7 +175,7 @@ def _space(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return [Element("mspace", {"width": f"{width}em"})] if width >= 0.9 else []
 
 
-def _text(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _text(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """`\\text{...}`, mathematics inside it apart."""
     out: list[Element] = []
     for child in _children(node):
@@ -190,7 +195,7 @@ def _text(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return out
 
 
-def _named(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _named(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """An operator: with limits, or a name in upright letters."""
     if "op-limits" in names:
         return [_limits(node, depth)]
@@ -204,17 +209,17 @@ def _named(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return inner
 
 
-def _fenced(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _fenced(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """A bracket of any size."""
     form = "prefix" if "mopen" in names else "postfix"
     if "nulldelimiter" in names:
         return [Element("mo", {"fence": "true", "form": "postfix"})] if form == "postfix" else []
     if node.css_first(".msupsub") is not None or node.css_first(".delimsizing") is None:
         return _content(node, depth)
-    return _sized(node, [*names, form], depth)
+    return _sized(node, (*names, form), depth)
 
 
-def _sized(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _sized(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """A bracket that was sized or put together from pieces."""
     char = fence(_outlines(node), node.text(deep=True).replace("\u200b", "").strip())
     attributes: dict[str, str | None] = {"fence": "true"}
@@ -289,7 +294,7 @@ def _reaches_down(node: LexborNode) -> bool:
     return child is not None and "vlist-t2" in _names(child)
 
 
-def _fraction(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _fraction(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     boxes = _boxes(node)
     lines = [box for box in boxes if "frac-line" in _names(box.content)]
     parts = [box for box in boxes if box not in lines]
@@ -299,7 +304,7 @@ def _fraction(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return [Element("mfrac", attributes, [parts[-1].row(depth), parts[0].row(depth)])]
 
 
-def _root(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _root(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     index: Element | None = None
     body: list[Element] = []
     for child in _children(node):
@@ -317,7 +322,7 @@ def _root(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return [Element("msqrt", {}, body)]
 
 
-def _accented(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _accented(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     boxes = _boxes(node)
     base: Element | None = None
     accent: Element | None = None
@@ -335,7 +340,7 @@ def _accented(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     return [Element("munder" if is_under else "mover", {"accent": "true"}, [base, accent])]
 
 
-def _accent_char(box: _Box, names: list[str]) -> tuple[str, bool]:
+def _accent_char(box: _Box, names: tuple[str, ...]) -> tuple[str, bool]:
     outlines = _outlines(box.node)
     if outlines:
         char = stroke(outlines)
@@ -343,7 +348,7 @@ def _accent_char(box: _Box, names: list[str]) -> tuple[str, bool]:
     return box.node.text(deep=True).replace("\u200b", "").strip(), False
 
 
-def _lined(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _lined(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     tag, char = ("mover", "\u203e") if "overline" in names else ("munder", "\u2015")
     body = [element for box in _boxes(node) for element in _content(box.node, depth)]
     return [
@@ -353,7 +358,7 @@ def _lined(node: LexborNode, names: list[str], depth: int) -> list[Element]:
     ]
 
 
-def _braced(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _braced(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """`\\overbrace` and `\\underbrace`, or text above or below one."""
     boxes = _boxes(node)
     is_over = "mover" in names
@@ -404,7 +409,7 @@ def _limits(node: LexborNode, depth: int) -> Element:
     return Element("mover", {}, [base, above]) if above is not None else base
 
 
-def _stack(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _stack(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """Any other vertical list: tables with lines, boxed and struck-out formulas, raised text."""
     boxes = _boxes(node)
     if any("hline" in _names(box.content) for box in boxes):
@@ -471,18 +476,18 @@ def _cell(column: list[_Box], height: float, depth: int) -> Element:
     return Element("mtd", {})
 
 
-def _array(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _array(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     return [_table(node, depth, [])]
 
 
-def _inner(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _inner(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     """What stands between `\\left` and `\\right`, or a brace with text."""
     if "mover" in names or "munder" in names:
         return _braced(node, names, depth)
     return [Element("mrow", {}, _content(node, depth))]
 
 
-def _tag(node: LexborNode, names: list[str], depth: int) -> list[Element]:
+def _tag(node: LexborNode, names: tuple[str, ...], depth: int) -> list[Element]:
     return [Element("mtag", {}, text=node.text(deep=True).replace("\u200b", "").strip())]
 
 

@@ -42,26 +42,23 @@ def convert(root: Element) -> str:
     pending: list[tuple[Element, bool]] = [(root, False)]
     while pending:
         element, is_ready = pending.pop()
-        if element.tag in content.TAGS and element.tag not in TOKENS:
+        tag = element.tag
+        if tag in TOKENS:
+            done[id(element)] = token(element)
+        elif tag in content.TAGS:
             done[id(element)] = Piece(content.to_tex(element))
         elif is_ready or not element.children:
             pieces = [done.pop(id(child)) for child in element.children]
-            done[id(element)] = _piece(element, pieces)
+            maker = _MAKERS.get(tag)
+            done[id(element)] = row(pieces) if maker is None else maker(element, pieces)
         else:
             pending.append((element, True))
-            pending.extend((child, False) for child in reversed(element.children))
+            for child in element.children:
+                if child.tag in TOKENS:
+                    done[id(child)] = token(child)
+                else:
+                    pending.append((child, False))
     return done[id(root)].tex.strip()
-
-
-def _piece(element: Element, pieces: list[Piece]) -> Piece:
-    if element.tag in TOKENS:
-        return token(element)
-    made = _MAKERS.get(element.tag, _row)
-    return made(element, pieces)
-
-
-def _row(element: Element, pieces: list[Piece]) -> Piece:
-    return row(pieces)
 
 
 def _first(element: Element, pieces: list[Piece]) -> Piece:

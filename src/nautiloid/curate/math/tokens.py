@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 from nautiloid.curate.math.pieces import Piece
 from nautiloid.curate.math.spaces import WIDTHS, space, width_tex
@@ -16,6 +17,7 @@ from nautiloid.curate.math.symbols import (
 )
 from nautiloid.curate.math.tree import Element
 
+_SHORT = 12
 _OPENERS = {"(": "(", "[": "[", "{": "\\{", "\u27e8": "\\langle", "\u2329": "\\langle",
             "\u3008": "\\langle", "\u2308": "\\lceil", "\u230a": "\\lfloor", "\u27e6": "[\\![",
             "\u301a": "[\\![", "\u27ee": "\\lgroup", "\u23b0": "\\lmoustache"}  # fmt: skip
@@ -38,6 +40,18 @@ _NUMBER_FONT_LESS = frozenset(("normal", "italic"))
 
 def token(element: Element) -> Piece:
     """The piece of one token element."""
+    if len(element.text) <= _SHORT:
+        return _short(element.tag, element.text, tuple(element.attributes.items()))
+    return _made(element)
+
+
+@lru_cache(maxsize=8192)
+def _short(tag: str, text: str, attributes: tuple[tuple[str, str | None], ...]) -> Piece:
+    # Pages repeat the same few letters and signs; a piece is a value.
+    return _made(Element(tag, dict(attributes), text=text))
+
+
+def _made(element: Element) -> Piece:
     tag = element.tag
     if tag == "mo":
         return _operator(element)

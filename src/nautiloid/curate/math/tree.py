@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from selectolax.lexbor import LexborNode
 
@@ -45,54 +45,50 @@ class Element:
 
 def build(root: LexborNode) -> Element:
     """The tree under a DOM element, `root` included."""
-    top = Element(_name(root.tag), dict(root.attributes))
+    top = Element(_name(root.tag or ""), root.attributes)
+    if top.tag in TOKENS:
+        top.text = root.text(deep=True)
+        return top
     pending: list[tuple[LexborNode, Element, int, str]] = [(root, top, 0, top.get("mathvariant"))]
     count = 0
     while pending:
         node, element, depth, variant = pending.pop()
-        if element.tag in TOKENS:
-            element.text = _token_text(node)
-            if variant and not element.get("mathvariant"):
-                element.attributes["mathvariant"] = variant
-            continue
-        if count > MAX_NODES:
-            return Element("mtext", {}, text=root.text(deep=True))
-        if depth >= MAX_DEPTH:
-            element.tag = "mtext"
-            element.text = node.text(deep=True)
-            continue
-        for child in _children(node):
-            tag = child.tag or ""
+        children = element.children
+        child = node.first_child
+        while child is not None:
+            this, child = child, child.next
+            tag = this.tag or ""
             if tag == "-text":
-                text = (child.text(deep=False) or "").strip()
+                text = (this.text(deep=False) or "").strip()
                 if text:
                     # Characters outside token elements: broken, but they are what was meant.
-                    element.children.append(Element("mi", {"loose": "true"}, text=text))
+                    children.append(Element("mi", {"loose": "true"}, text=text))
                 continue
-            if tag in _DRAWN or tag.startswith(("_", "-")):
+            if tag in _DRAWN or tag[:1] in "_-":
                 continue
-            made = Element(_name(tag), dict(child.attributes))
-            element.children.append(made)
             count += 1
-            own = made.get("mathvariant") if made.tag in ("mstyle", "mrow") else ""
-            pending.append((child, made, depth + 1, own or variant))
+            if count > MAX_NODES:
+                return Element("mtext", {}, text=root.text(deep=True))
+            name = _name(tag)
+            attributes = this.attributes
+            made = Element(name, attributes)
+            children.append(made)
+            if name in TOKENS or depth >= MAX_DEPTH:
+                if name not in TOKENS:
+                    made.tag = "mtext"
+                made.text = this.text(deep=True)
+                if variant and "mathvariant" not in attributes:
+                    attributes["mathvariant"] = variant
+            elif this.first_child is not None:
+                own = attributes.get("mathvariant") if name == "mstyle" else None
+                pending.append((this, made, depth + 1, own or variant))
     return top
 
 
-def _name(tag: str | None) -> str:
-    name = (tag or "").lower()
+@lru_cache(maxsize=512)
+def _name(tag: str) -> str:
+    name = tag.lower()
     if name.startswith("mjx-"):
         name = name[4:]
         return "math" if name == "container" else name
     return name.rpartition(":")[2]
-
-
-def _children(node: LexborNode) -> Iterator[LexborNode]:
-    child = node.first_child
-    while child is not None:
-        yield child
-        child = child.next
-
-
-def _token_text(node: LexborNode) -> str:
-    return node.text(deep=True)

@@ -281,10 +281,10 @@ class Flow:
         except InputError:
             raise
         except LateError:
-            return Dropped("timeout", f"{step.tally.name}: took too long")
+            return Dropped("timeout", "took too long")
         except MemoryError:
             self._is_applying = False
-            return Dropped("memory", f"{step.tally.name}: out of memory")
+            return Dropped("memory", "out of memory")
         except Exception as error:
             self._is_applying = False
             log.debug("%s: %s", step.tally.name, item.id, exc_info=True)

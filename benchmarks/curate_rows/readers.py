@@ -15,7 +15,8 @@ from nautiloid.curate.charset import decode
 from nautiloid.curate.page import Page
 from nautiloid.curate.reader import Limits
 from nautiloid.curate.readers.warc import Warc
-from nautiloid.curate.warc.members import archive_codec, mapped
+from nautiloid.curate.warc.data import mapped
+from nautiloid.curate.warc.members import archive_codec
 from nautiloid.curate.warc.records import Record, records
 
 

@@ -54,3 +54,14 @@ LABELS = {label: row[0] for row in _ROWS for label in (row[0], *row[2:])}
 """Lower-case label to standard name."""
 NAMES = {codec: name for name, codec in reversed(CODECS.items())}
 """Python codec to standard name."""
+SCRIPTS = {
+    **dict.fromkeys(("windows-1251", "koi8-r", "koi8-u", "iso-8859-5", "ibm866"), "cyrillic"),
+    **dict.fromkeys(("x-mac-cyrillic",), "cyrillic"),
+    **dict.fromkeys(("windows-1253", "iso-8859-7"), "greek"),
+    **dict.fromkeys(("windows-1255", "iso-8859-8", "iso-8859-8-i"), "hebrew"),
+    **dict.fromkeys(("windows-1256", "iso-8859-6"), "arabic"),
+    "windows-874": "thai",
+    **dict.fromkeys(("gbk", "gb18030"), "gb"),
+    **{name: name for name in ("big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp")},
+}
+"""Encodings that one text cannot both be in; what is missing is Latin."""

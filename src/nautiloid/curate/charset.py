@@ -8,39 +8,18 @@ from __future__ import annotations
 
 import codecs
 import re
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from nautiloid.core.errors import missing_extra
-from nautiloid.curate._labels import CODECS, LABELS, NAMES
-
-if TYPE_CHECKING:
-    from chardetng_py import EncodingDetector
+from nautiloid.curate._guess import guess
+from nautiloid.curate._labels import CODECS, LABELS, SCRIPTS
 
 PRESCAN_BYTES = 1024
 HEAD_BYTES = 1 << 16  # authors put scripts before the declaration
 SAMPLE_CHARS = 1 << 17
-TELLING_BYTES = 1 << 12
-PIECE_BYTES = 1 << 9
 SURE_BYTES = 8  # from this many non-ASCII bytes on the detector beats a doubtful label
 
 DEFAULTS = {"windows-1252", "utf-8"}  # what servers and editors write without looking
 MULTIBYTE = {"gb18030", "gbk", "big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp"}
-SCRIPTS = {
-    **dict.fromkeys(("windows-1251", "koi8-r", "koi8-u", "iso-8859-5", "ibm866"), "cyrillic"),
-    **dict.fromkeys(("x-mac-cyrillic",), "cyrillic"),
-    **dict.fromkeys(("windows-1253", "iso-8859-7"), "greek"),
-    **dict.fromkeys(("windows-1255", "iso-8859-8", "iso-8859-8-i"), "hebrew"),
-    **dict.fromkeys(("windows-1256", "iso-8859-6"), "arabic"),
-    "windows-874": "thai",
-    **dict.fromkeys(("gbk", "gb18030"), "gb"),
-    **{name: name for name in ("big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp")},
-}
-"""Encodings that one text cannot both be in; what is missing is Latin."""
 _ASCII_BYTES = bytes(range(128))
-_SYMBOL_BYTES = bytes({*range(0x80, 0xC0), 0xD7, 0xF7})  # of windows-1252
-_HIGH = re.compile(rb"[\x80-\xff]")
-_SAFE = re.compile(rb"[\x00-\x2f\x3a-\x3f]")
 _XML = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']""")
 _VALUE = re.compile(rb"""charset\s{0,20}=\s{0,20}["']?\s{0,20}([a-z0-9._:-]{1,40})""")
 _NEAR = re.compile("[A-Za-z]?[^\0-\x7f]+[A-Za-z]?")
@@ -227,7 +206,7 @@ def _repaired(content: bytes) -> tuple[str, float]:
 def _legacy(
     content: bytes, declared: str | None, inside: str | None, url: str | None
 ) -> tuple[str, str]:
-    guess = _guess(content, url)
+    guessed = guess(content, url)
     high_bytes = len(content.translate(None, _ASCII_BYTES))
     is_sure = high_bytes >= SURE_BYTES
     for name in dict.fromkeys((declared, inside)):
@@ -236,11 +215,11 @@ def _legacy(
         text = _try(content, name)
         if text is None or not is_possible(text):
             continue
-        is_doubtful = name in DEFAULTS or SCRIPTS.get(name) != SCRIPTS.get(guess)
-        if is_sure and is_doubtful and name != guess and _try(content, guess) is not None:
+        is_doubtful = name in DEFAULTS or SCRIPTS.get(name) != SCRIPTS.get(guessed)
+        if is_sure and is_doubtful and name != guessed and _try(content, guessed) is not None:
             continue
         return text, name
-    return content.decode(CODECS[guess], "replace"), guess
+    return content.decode(CODECS[guessed], "replace"), guessed
 
 
 def _try(content: bytes, name: str) -> str | None:
@@ -274,52 +253,3 @@ def is_possible(text: str) -> bool:
     capitals = sum(1 for c in accented if c.isupper())
     is_swapped = swapped > 0 and capitals * 2 > letters
     return mixed * 3 < letters and not is_swapped and controls * 8 < letters
-
-
-def _guess(content: bytes, url: str | None) -> str:
-    detector = _detector()()
-    # not marked as the last piece: a page cut inside a character is no evidence against its encoding
-    detector.feed(_telling_part(content), last=False)
-    found = detector.guess(tld=_tld(url), allow_utf8=False).lower()
-    name = LABELS.get(found) or NAMES[found]
-    if name not in SCRIPTS and not content.translate(None, _ASCII_BYTES + _SYMBOL_BYTES):
-        return "windows-1252"  # signs such as degrees and quotes only, no letters to tell by
-    return name
-
-
-def _telling_part(content: bytes) -> bytes:
-    """Pieces around non-ASCII bytes: the detector need not read all of the markup.
-
-    Pieces end at bytes that are never the second half of a character.
-    """
-    if len(content) <= TELLING_BYTES:
-        return content
-    parts: list[bytes] = []
-    size = 0
-    found = _HIGH.search(content)
-    while found and size < TELLING_BYTES:
-        start = max(0, found.start() - 32)
-        end = start + PIECE_BYTES
-        safe = _SAFE.search(content, end, end + PIECE_BYTES)
-        end = safe.start() if safe else end + PIECE_BYTES
-        parts.append(content[start:end])
-        size += end - start
-        found = _HIGH.search(content, end)
-    return b"\n".join(parts)
-
-
-def _tld(url: str | None) -> bytes | None:
-    if url is None:
-        return None
-    host = re.match(r"[a-z][a-z0-9+.-]{0,20}://(?:[^/?#@]{0,200}@)?([^/?#:]{1,255})", url.lower())
-    last = host[1].rsplit(".", 1)[-1] if host else ""
-    return last.encode() if last.isascii() and last.isalpha() else None
-
-
-@lru_cache(maxsize=1)
-def _detector() -> type[EncodingDetector]:
-    try:
-        from chardetng_py import EncodingDetector
-    except ModuleNotFoundError:
-        raise missing_extra("chardetng_py", "curate") from None
-    return EncodingDetector

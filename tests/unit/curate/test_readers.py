@@ -327,3 +327,21 @@ def test_globs(tmp_path: Path):
     ):
         found = items(Html(paths=(str(tmp_path / pattern),)))
         assert [i.id for i in found if isinstance(i, Page)] == expected
+
+
+def test_folders_that_cannot_be_read_are_not_left_out_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/a.html").write_text("x")
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"closed: Permission denied"):
+        Html(paths=(str(tmp_path),)).units()

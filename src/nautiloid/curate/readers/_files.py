@@ -103,11 +103,17 @@ def _matches(pattern: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def _walk(root: str) -> list[str]:
     found: list[str] = []
-    for folder, folders, files in os.walk(root, followlinks=False):
+    for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=False):
         folders[:] = [f for f in folders if not f.startswith(".")]
         paths = (os.path.join(folder, f) for f in files if not f.startswith("."))
         found.extend(p for p in paths if _is_file(p))
     return found
+
+
+def _refuse(error: OSError) -> None:
+    # a folder left out without a word would be a corpus with a hole
+    remedy = "grant access to it, or name the folders beside it"
+    raise InputError(str(error.filename), error.strerror or str(error), remedy) from None
 
 
 def _is_file(path: str) -> bool:

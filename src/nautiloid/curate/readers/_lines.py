@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Limits
 from nautiloid.curate.sniff import CONTROLS
-from nautiloid.curate.warc.members import Codec, DamageError, Data, Plain, codec, mapped
+from nautiloid.curate.warc.data import Data, mapped
+from nautiloid.curate.warc.members import Codec, DamageError, Plain, codec
 
 FREE_BYTES = 64 << 20
 """A compressed file that gives no more than this is no bomb, whatever its ratio."""

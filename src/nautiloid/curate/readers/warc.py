@@ -10,8 +10,9 @@ from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
 from nautiloid.curate.readers._files import Entry, file_name, fresh_listing, split
 from nautiloid.curate.readers._records import BLOCK_SLACK_BYTES, item
+from nautiloid.curate.warc.data import Data, mapped
 from nautiloid.curate.warc.fast import fast_records
-from nautiloid.curate.warc.members import Codec, Data, Gzip, archive_codec, mapped
+from nautiloid.curate.warc.members import Codec, Gzip, archive_codec
 from nautiloid.curate.warc.records import Record, records
 
 SUFFIXES = tuple(f".{kind}{packed}" for kind in ("warc", "wet") for packed in ("", ".gz", ".zst"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from nautiloid.curate.warc.members import Data, Gzip
+from nautiloid.curate.warc.data import Data
+from nautiloid.curate.warc.members import Gzip
 from nautiloid.curate.warc.records import HEADER_BYTES, Record
 
 PIECE_BYTES = 1 << 17

@@ -16,7 +16,7 @@ import zstandard
 from nautiloid.core.errors import missing_extra
 from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Limits
-from nautiloid.curate.warc.records import fields
+from nautiloid.curate.warc.fields import fields
 
 HEADER_BYTES = 1 << 16
 PIECE_BYTES = 1 << 16

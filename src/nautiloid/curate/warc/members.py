@@ -6,19 +6,16 @@ member whose content starts with `WARC/` is a safe place to go on.
 
 from __future__ import annotations
 
-import contextlib
-import mmap
-import os
 import re
 import struct
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import zstandard
 
-Data = bytes | mmap.mmap
+from nautiloid.curate.warc.data import Data, is_padding
 
 READ_BYTES = 1 << 14
 PIECE_BYTES = 1 << 18
@@ -76,17 +73,6 @@ class Codec(Protocol):
     def next_start(self, offset: int) -> int | None:
         """The first such place at or behind `offset`; None when there is none."""
         ...
-
-
-@contextlib.contextmanager
-def mapped(path: str) -> Generator[Data]:
-    """The bytes of a file without reading them at once."""
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            yield b""
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
 
 
 def codec(data: Data) -> Codec:
@@ -284,14 +270,6 @@ class Plain:
             return self.data[: len(START)] == START
         match = _PLAIN_START.search(self.data, max(0, offset - 4), offset + 100)
         return match is not None and match.start(1) == offset
-
-
-def is_padding(data: Data, offset: int) -> bool:
-    """Whether only zeros and line ends follow, as tapes and some writers leave them."""
-    for at in range(offset, len(data), PIECE_BYTES):
-        if data[at : at + PIECE_BYTES].strip(b"\0\r\n"):
-            return False
-    return True
 
 
 def _start_reason(data: Data, offset: int) -> str:

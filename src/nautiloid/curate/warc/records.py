@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nautiloid.curate.page import Fault
+from nautiloid.curate.warc.fields import fields
 from nautiloid.curate.warc.members import START, Codec, DamageError, Piece, Plain
 
 HEADER_BYTES = 1 << 16
@@ -253,23 +254,6 @@ def _header(cursor: _Cursor) -> tuple[tuple[str, str] | None, dict[str, str], in
     if "warc-type" not in headers:
         return ("bad_header", "no WARC-Type"), headers, blank.end()
     return None, headers, blank.end()
-
-
-def fields(head: bytes) -> dict[str, str]:
-    """Header lines to a mapping by lower-case name; folded lines are joined, the first one counts."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in head.decode("utf-8", "replace").split("\n"):
-        if line[:1] in (" ", "\t") and name:
-            found[name] = f"{found[name]} {line.strip()}"
-            continue
-        key, colon, value = line.partition(":")
-        name = key.strip().lower() if colon else ""
-        if name in found:
-            name = ""
-        elif name:
-            found[name] = value.strip()
-    return found
 
 
 def _closing(cursor: _Cursor, end: int) -> int | None:

@@ -47,6 +47,8 @@ class ViewOptions:
 
 def main(argv: Sequence[str], *, verbose: bool) -> int:
     """Run the verb."""
+    if not argv:
+        raise InputError("nautiloid curate view", None, "name a file or an http address")
     options = flags.parse(ViewOptions, argv, prog="nautiloid curate view", description=TEXT)
     if not options.extractors:
         raise InputError("--extractors", None, "name at least one")

@@ -265,5 +265,10 @@ def test_the_command_writes_one_file(tmp_path, capsys):
     assert main(["curate", "view", str(page), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert '<span class="tex" data-span="0">\\frac12</span>' in out.read_text()
-    assert main(["curate", "view", str(tmp_path / "none.html")]) == 2
-    assert "no such file" in capsys.readouterr().err
+    for more, says in (
+        ([str(tmp_path / "none.html")], "no such file"),
+        ([], "name a file or an http address"),
+        ([str(page), "--extractors", "domm", "--out", str(out)], "did you mean 'dom'?"),
+    ):
+        assert main(["curate", "view", *more]) == 2
+        assert says in capsys.readouterr().err

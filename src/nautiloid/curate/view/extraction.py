@@ -36,16 +36,20 @@ class Extraction:
 
 
 def extract(page: Page | Document, names: Sequence[str]) -> list[Extraction]:
-    """One extraction a name; a ready document is its own and only one."""
+    """One extraction a name; a ready document is its own and only one.
+
+    Raises:
+        InputError: There is no extractor of that name.
+    """
     if isinstance(page, Document):
         return [_shown("document", page, None)]
-    return [_extract(page, name) for name in names]
+    found = [(name, Extractor.registry.get(name)) for name in names]
+    return [_extract(page, name, extractor) for name, extractor in found]
 
 
-def _extract(page: Page, name: str) -> Extraction:
+def _extract(page: Page, name: str, extractor: Any) -> Extraction:
     start = time.perf_counter()
     try:
-        extractor = Extractor.registry.get(name)
         fields = {f: True for f in ("keep_formulas",) if f in extractor.__dataclass_fields__}
         result = extractor(**fields).extract(page)
     except InputError as error:

@@ -11,6 +11,12 @@ MAX_DEPTH = 512
 # A page of fewer tags costs the parser 0.2 s however deep it is.
 _MANY_TAGS = 10_000
 
+# Shorter than the tags of `MAX_DEPTH` elements, so that a stretch of a usual page stays below it.
+_STRETCH = 4096
+# Openings that have no end tag.
+_NEVER_DEEPER = ("<br", "<img", "<hr", "<meta", "<link", "<input", "<col ", "<!")
+_CHECKS = 64
+
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)")
 # The walker's own mark, written as itself or as a reference.
 _BREAK_REFERENCE = re.compile(r"&#(?:[xX]0*1|0*1)(?![0-9A-Fa-f]);?")
@@ -39,9 +45,23 @@ def mended(html: str) -> str:
         html = _LONG_TAG.sub(_without_many, html)
     if "<xmp" in html or "<XMP" in html or "<plaintext" in html or "<PLAINTEXT" in html:
         html = _without_raw(html)
-    if html.count("<") > _MANY_TAGS:
+    if html.count("<") > _MANY_TAGS and not _is_shallow(html):
         html = _flattened(html)
     return html
+
+
+def _is_shallow(html: str) -> bool:
+    """Whether counts of tags, a stretch at a time, already bound the depth: most pages end here."""
+    depth = 0
+    for start in range(0, len(html), _STRETCH):
+        stretch = html[start : start + _STRETCH]
+        ends = stretch.count("</")
+        opened = stretch.count("<") - ends - sum(map(stretch.count, _NEVER_DEEPER))
+        if depth + opened > MAX_DEPTH:
+            return False
+        # An end tag too many must not hide what is opened behind it.
+        depth = max(0, depth + opened - ends)
+    return True
 
 
 def _without_many(match: re.Match[str]) -> str:
@@ -65,6 +85,17 @@ def _without_raw(html: str) -> str:
         done = html.find(">", stop) + 1 or len(html)
     parts.append(html[done:])
     return "".join(parts)
+
+
+def _may_be_deep(html: str) -> bool:
+    """Whether start tags outnumber end tags by much somewhere: what can be counted without a loop."""
+    step = len(html) // _CHECKS + 1
+    surplus = 0
+    for start in range(0, len(html), step):
+        surplus += html.count("<", start, start + step) - 2 * html.count("</", start, start + step)
+        if surplus > MAX_DEPTH:
+            return True
+    return False
 
 
 def _flattened(html: str) -> str:

@@ -30,9 +30,8 @@ _ESCAPED_TWICE = re.compile(r"&(?:lt|gt|amp|quot|nbsp);")
 _CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
 _PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
 # XML closes any element in its own tag; HTML would leave these open to the end of the page.
-_CLOSED = re.compile(
-    r"<(a|b|div|em|h[1-6]|i|iframe|li|object|p|script|span|style|td|textarea|title|tr|ul)"
-    r"((?:\s[^<>]*)?)/>"
+_CLOSED = frozenset(
+    "a b div em h1 h2 h3 h4 h5 h6 i iframe li object p script span style td textarea title tr ul".split()
 )
 _LINE_HEAD = re.compile(r"[ \t]*(?:(?:[-*+]|[0-9]{1,9}[.)]|>)[ \t]+)*")
 _SENTENCE_END = frozenset(".,;:!?")
@@ -58,8 +57,8 @@ class Recovery:
         if "&#" in html:
             html = _CLOSE_REFERENCE.sub("", html)
         if html.startswith("<?xml") or html[:200].lstrip().startswith("<?xml"):
-            html = _PREFIX.sub(r"<\1\2", _CLOSED.sub(r"<\1\2></\1>", html))
-        elif "<mml:" in html or "<m:m" in html:
+            html = _closed(html)
+        if "<mml:" in html or "<m:m" in html or "<math:" in html or "<mathml:" in html:
             html = _PREFIX.sub(r"<\1\2", html)
         recovery = Recovery(html)
         html = delimiters.escaped(html)
@@ -172,3 +171,19 @@ class Recovery:
         if current.strip(" \t>"):
             lines.append(current)
         return "\n".join(lines)
+
+
+def _closed(html: str) -> str:
+    """XHTML source in which elements that are closed in their own tag have an end tag."""
+    parts: list[str] = []
+    done = 0
+    position = html.find("/>")
+    while position != -1:
+        start = html.rfind("<", done, position)
+        name = html[start + 1 : position].split(None, 1)[:1] if start != -1 else []
+        if name and name[0] in _CLOSED and ">" not in html[start:position]:
+            parts += (html[done:position], "></", name[0], ">")
+            done = position + 2
+        position = html.find("/>", position + 2)
+    parts.append(html[done:])
+    return "".join(parts)

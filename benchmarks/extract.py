@@ -52,7 +52,7 @@ from nautiloid.curate.math.normal import normalise
 from results_file import Row, write_results
 
 SEED = 5
-PAGES, QUICK_PAGES = 16, 4
+PAGES, QUICK_PAGES = 12, 4
 SPEED_PAGES, QUICK_SPEED_PAGES, LYNX_PAGES = 120, 30, 30
 REPS = 5
 TIMEOUT_S = 20

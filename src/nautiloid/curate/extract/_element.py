@@ -81,6 +81,19 @@ def parse(name: str, rest: str) -> Element:
     return Element(name, role, attributes, tokens, named, is_listing)
 
 
+@lru_cache(maxsize=1 << 15)
+def runs_on(name: str, rest: str) -> bool:
+    """Whether an inline element with these attributes leaves its text as it is."""
+    if 'class="' not in rest and 'style="' not in rest and "hidden" not in rest:
+        return True
+    element = parse(name, rest)
+    if Role.HIDDEN <= element.role <= Role.GUTTER:
+        return False
+    return "ltx_note_outer" not in element.classes and words.BEFORE.keys().isdisjoint(
+        element.classes
+    )
+
+
 def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role:
     if name in ("html", "body"):
         return Role.PLAIN

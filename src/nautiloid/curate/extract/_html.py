@@ -75,7 +75,10 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
             if block.kind >= Kind.TABLE:
                 # A row of a table and a heading are one line.
                 block.text = recovery.render(block.text, True)
-    text = recovery.render(_unshielded(markdown.join(blocks)))
+    text = _unshielded(markdown.join(blocks))
+    if OPEN in text:
+        lines = text.split("\n")
+        text = "\n".join(recovery.render(line) if OPEN in line else line for line in lines)
     if OPEN in text:
         # An icon of the page.
         text = text.replace(OPEN, "")

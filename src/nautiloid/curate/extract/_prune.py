@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from nautiloid.curate.extract._block import Block, Kind, Span
 from nautiloid.curate.extract._element import Role
-from nautiloid.curate.extract._words import PHRASES, STEPS, names
+from nautiloid.curate.extract._words import PHRASE_STARTS, PHRASES, STEPS, names
 from nautiloid.curate.math.formula import OPEN
 
 # A main element with less than this share of the text is a decoy; vaguer names need more.
@@ -193,7 +193,9 @@ class _Page:
             text = block.text
             if block.is_item and is_sure and block.link_chars < 0.8 * block.chars:
                 continue
-            if PHRASES.fullmatch(text) and OPEN not in text:
+            start = text.split(None, 1)[0].lower().rstrip(".:!>|")
+            is_phrase = start in PHRASE_STARTS or start[:1] == "\u00a9"
+            if is_phrase and PHRASES.fullmatch(text) and OPEN not in text:
                 self.dead[index] = 1
                 if text.endswith(":"):
                     self._drop_list(index + 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nautiloid.curate.extract import _code as code
 from nautiloid.curate.extract import _inline as inline
 from nautiloid.curate.extract._block import Block, Kind, Span
-from nautiloid.curate.extract._element import Element, Role, by_words, parse, unescape
+from nautiloid.curate.extract._element import Element, Role, by_words, parse, runs_on, unescape
 from nautiloid.curate.extract._table import Cell, Table
 from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._words import BEFORE, TITLES
@@ -102,12 +102,16 @@ class Walker:
                 append(text)
             name = names[at]
             action = get(name)
-            if attributes[at]:
-                at = self._start(at, name, action)
-            elif action is None:
+            rest = attributes[at]
+            if not rest:
+                at = at + 1 if action is None else action(self, at)
+            elif action is None and runs_on(name, rest):
+                at += 1
+            elif name == "a" and 'class="' not in rest:
+                self._link = len(buffer)
                 at += 1
             else:
-                at = action(self, at)
+                at = self._start(at, name, action)
         if texts[count]:
             append(texts[count])
         self._flush()
@@ -117,10 +121,9 @@ class Walker:
         rest = self.attributes[at]
         role = Role.PLAIN
         if name == "a":
-            if 'class="' in rest:
-                position = rest.index('class="') + 7
-                role = by_words(rest[position : rest.index('"', position)].lower())
-        elif action is not None or 'class="' in rest or 'style="' in rest or "hidden" in rest:
+            position = rest.index('class="') + 7
+            role = by_words(rest[position : rest.index('"', position)].lower())
+        else:
             self._element = parse(name, rest)
             role = self._element.role
         if Role.HIDDEN <= role <= Role.GUTTER and name not in inline.VOID:
@@ -156,6 +159,8 @@ class Walker:
             return None
         tokens = self.tokens
         stop = tokens.end(at)
+        if name == "a":
+            return stop + 1
         if role is Role.GUTTER:
             return stop + 1 if tokens.is_number(at) else None
         share = tokens.share(at, stop)
@@ -179,9 +184,9 @@ class Walker:
     def _flush(self) -> None:
         """Make a block of the text since the last one."""
         buffer = self._buffer
-        self._flushes += 1
         if not buffer:
             return
+        self._flushes += 1
         links = self._link_chars
         if self._link is not None:
             links += sum(map(len, buffer[self._link :]))

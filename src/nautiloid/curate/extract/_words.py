@@ -212,6 +212,17 @@ PHRASES = re.compile(
     """
 )
 
+# Their first words, without the marks behind them: most blocks start with another.
+PHRASE_STARTS = names(
+    """
+    skip jump back top go to the return edit view show suggest improve report share tweet pin like
+    follow print email e-mail mail subscribe reply quote flag save cite bookmark tag tags leave add
+    post log login sign register search menu home sitemap site toggle hide close advertisement
+    advertisements loading next prev previous was table on contents generated powered built created
+    (c) copyright all last please this expand
+    """
+)
+
 # A line of links with such words moves through a manual and says nothing else.
 STEPS = re.compile(
     r"(?i)(?:^|[\s\[(|<>\u00ab\u00bb\u2190\u2192])(?:next|prev(?:ious)?|up|home|contents|index|top|back|forward|toc|modules?)\b"

@@ -18,6 +18,7 @@ TORCH_FREE = (
     "nautiloid.curate",
     "nautiloid.envs",
     "nautiloid.recipes",
+    "nautiloid.data.entropy",
     "nautiloid.data.mixing",
     "nautiloid.data.render",
     "nautiloid.data.source",

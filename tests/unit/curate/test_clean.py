@@ -248,7 +248,7 @@ def test_a_good_answer_passes():
         is None
     )
     assert fails("", "Home | About\n\nLog in") is None
-    typo = CLEANED.replace("leading coefficient", "leading coefficent")
+    typo = CLEANED.replace("leading coefficient", "leading coeff-icient")
     assert fails(CLEANED, typo) is None
 
 

@@ -436,7 +436,7 @@ def test_blocklist(tmp_path):
         ({"kind": "formulas", "min_share": 0.5, "max_share": 0.2}, "formulas.max_share"),
         ({"kind": "pii", "max_found": -1}, "pii.max_found"),
         ({"kind": "blocklist", "max_found": -1}, "blocklist.max_found"),
-        ({"kind": "lenght"}, "stage"),
+        ({"kind": "lengthy"}, "stage"),
     ],
 )
 def test_settings_are_refused(settings, field):

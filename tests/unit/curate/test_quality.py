@@ -102,7 +102,7 @@ def test_words_are_letters_digits_commands_marks_and_breaks():
 
     assert count("Two words, one mark") == 5
     assert count(r"\frac{12}{345}") == 7
-    assert count("caf\u00e9 \u65e5\u672c") == 2
+    assert count("\u00e9t\u00e9 \u65e5\u672c") == 2
     assert count("a\n\n\nb") == 3
     assert count("") == 0
     assert word_hashes("Word 1234567")[0] == word_hashes("word 7654321")[0]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TELLING_BYTES = 1 << 12
 PIECE_BYTES = 1 << 9
+LONGEST_BYTES = 1 << 16  # where no byte is safe to cut at
 _ASCII_BYTES = bytes(range(128))
 _SYMBOL_BYTES = bytes({*range(0x80, 0xC0), 0xD7, 0xF7})  # of windows-1252
 _HIGH = re.compile(rb"[\x80-\xff]")
@@ -40,13 +41,12 @@ def _telling_part(content: bytes) -> bytes:
     if len(content) <= TELLING_BYTES:
         return content
     parts: list[bytes] = []
-    size = 0
+    size = end = 0
     found = _HIGH.search(content)
     while found and size < TELLING_BYTES:
-        start = max(0, found.start() - 32)
-        end = start + PIECE_BYTES
-        safe = _SAFE.search(content, end, end + PIECE_BYTES)
-        end = safe.start() if safe else end + PIECE_BYTES
+        start = max(end, found.start() - 32)
+        safe = _SAFE.search(content, start + PIECE_BYTES, start + LONGEST_BYTES)
+        end = safe.start() if safe else start + LONGEST_BYTES
         parts.append(content[start:end])
         size += end - start
         found = _HIGH.search(content, end)

@@ -178,6 +178,16 @@ def test_mojibake_is_not_possible():
     assert all(is_possible(text) for _, text in SENTENCES.values())
 
 
+@pytest.mark.parametrize("name", ["shift_jis", "euc-jp", "gb18030", "big5", "euc-kr"])
+@pytest.mark.parametrize("lead", range(4))
+def test_long_pages_are_cut_between_characters(name: str, lead: int):
+    languages = {"gb18030": "simplified chinese", "big5": "traditional chinese"}
+    languages |= {"shift_jis": "japanese", "euc-jp": "japanese"}
+    text = SENTENCES[languages.get(name, "korean")][1]
+    text = "x" * lead + f"{text * 30}<p>{text * 3}</p> " * 8
+    assert decode(text.encode(name)) == (text, name)
+
+
 @pytest.mark.parametrize(
     "content",
     [

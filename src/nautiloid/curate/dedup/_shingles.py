@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ EMPTY = np.uint32(0xFFFFFFFF)
 SPACE, JOINT, LETTER, ALONE, NOTHING = 0, 1, 2, 3, 4
 
 
+@lru_cache(maxsize=1)
 def classes() -> NDArray[np.uint8]:
     """What a code point below 0x3100 is: white space, punctuation, letter, a word by itself, nothing.
 
@@ -300,7 +302,4 @@ def word_runs(folded: str, size: int) -> NDArray[np.uint64]:
     """Hashes of all runs of `size` words of a folded text, in order; none of a shorter one."""
     codes, _ = join([folded])
     out = np.empty(len(codes), U64)
-    return out[: _runs(codes, _TABLE, size, out)]
-
-
-_TABLE = classes()
+    return out[: _runs(codes, classes(), size, out)]

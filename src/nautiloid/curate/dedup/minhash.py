@@ -45,8 +45,8 @@ class MinHash(Dedup):
     (`near_duplicate`) or there is only a chain of edges (`near_duplicate_transitive`). Without
     verification an edge is a shared band, and the index is not known.
 
-    Memory of `decide` is 24 bytes a document, 16 more for one that has a candidate, and
-    `memory_bytes` for everything else.
+    Memory of `decide` is 24 bytes a document, 16 more for one that has a candidate, `memory_bytes` for
+    what is sorted and compared, and a row group of a sketch file while it is decoded (some 48 MB).
 
     Args:
         shingle: What a shingle is made of.
@@ -158,7 +158,7 @@ class MinHash(Dedup):
             wanted[pairs.ravel().astype(np.int64)] = True
             spool.append(pairs)
         arena = Arena(work / "sets", np.flatnonzero(wanted), np.uint32)
-        for values, counts in self._sets(corpus, wanted):
+        for values, counts in self._sets(corpus, wanted, memory):
             arena.add(values, counts)
         rows = spool.chunks(0, CHUNK_ROWS)
         for pairs, sets in arena.sweep(rows, 2, memory):
@@ -168,12 +168,13 @@ class MinHash(Dedup):
         return arena
 
     def _sets(
-        self, corpus: Corpus, wanted: NDArray[np.bool_]
+        self, corpus: Corpus, wanted: NDArray[np.bool_], memory: int
     ) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64]]]:
-        """Shingle sets of the documents marked, from their texts."""
-        for _, batch in corpus.batches(["text"], wanted, rows=1 << 10):
+        """Shingle sets of the documents marked, from their texts; about 32 bytes a character at work."""
+        chars = min(CHUNK_CHARS, memory // 128)
+        for _, batch in corpus.batches(["text"], wanted, rows=1 << 9):
             texts = [t.decode("utf-8", "surrogatepass") for t in batch.column("text").to_pylist()]
-            for start, stop in _chunks([len(t) for t in texts]):
+            for start, stop in _chunks([len(t) for t in texts], chars):
                 codes, bounds = shingles.join(texts[start:stop])
                 values = np.empty(len(codes), np.uint32)
                 counts = np.empty(stop - start, np.int64)
@@ -256,11 +257,11 @@ class MinHash(Dedup):
                 )
 
 
-def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:
-    """Ranges of documents of about `CHUNK_CHARS` characters; a longer one is alone."""
+def _chunks(lengths: list[int], chars: int = CHUNK_CHARS) -> Iterator[tuple[int, int]]:
+    """Ranges of documents of about `chars` characters; a longer one is alone."""
     start, size = 0, 0
     for i, length in enumerate(lengths):
-        if i > start and size + length > CHUNK_CHARS:
+        if i > start and size + length > chars:
             yield start, i
             start, size = i, 0
         size += length

@@ -14,8 +14,7 @@ _MANY_TAGS = 10_000
 # Shorter than the tags of `MAX_DEPTH` elements, so that a stretch of a usual page stays below it.
 _STRETCH = 4096
 # Openings that have no end tag.
-_NEVER_DEEPER = ("<br", "<img", "<hr", "<meta", "<link", "<input", "<col ", "<!")
-_CHECKS = 64
+_NEVER_DEEPER = ("<br", "<img", "<hr", "<!")
 
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)")
 # The walker's own mark, written as itself or as a reference.
@@ -85,17 +84,6 @@ def _without_raw(html: str) -> str:
         done = html.find(">", stop) + 1 or len(html)
     parts.append(html[done:])
     return "".join(parts)
-
-
-def _may_be_deep(html: str) -> bool:
-    """Whether start tags outnumber end tags by much somewhere: what can be counted without a loop."""
-    step = len(html) // _CHECKS + 1
-    surplus = 0
-    for start in range(0, len(html), step):
-        surplus += html.count("<", start, start + step) - 2 * html.count("</", start, start + step)
-        if surplus > MAX_DEPTH:
-            return True
-    return False
 
 
 def _flattened(html: str) -> str:

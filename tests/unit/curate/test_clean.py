@@ -99,7 +99,9 @@ def test_rules_standardise_and_drop_furniture():
         ("# A\n\n## B\n\n# C\n\ntext\n\n## D", "# C\n\ntext"),
         ("# A\n\n## B\n\ntext", "# A\n\n## B\n\ntext"),
         ("Reply\n\nOne says so.\n\nReply\n\nReply", "One says so."),
-        ("Widget\n\none.\n\nWidget\n\ntwo.\n\nWidget", "Widget\n\none.\n\ntwo."),
+        ("one.\n\n" + "Widget\n\ntwo.\n\n" * 6, "one.\n\nWidget" + "\n\ntwo." * 6),
+        ("f(x)\n\nfact.\n\n" * 6 + "End.", "f(x)\n\nfact.\n\n" * 6 + "End."),
+        ("# A\n\n### B\n\n### C\n\n### D", "# A\n\n### B\n\n### C\n\n### D"),
         ("- a\n- a\n- a\n- a", "- a\n- a\n- a\n- a"),
         ("Text stays.\n\n## Related posts\n\n- One\n- Two", "Text stays."),
         (

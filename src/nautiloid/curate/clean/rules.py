@@ -18,6 +18,7 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\x00-\x08\x0b\x0c\
 _BLANKS = re.compile(r"(?<=\S)[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+(?=\S)")
 _HEADING = re.compile(r"(#{1,6})(?:\s+(.*))?$")
 _BEYOND_ASCII = re.compile(r"([^\x00-\x7f]+)([A-Za-z]?)")
+_CODE_LIKE = re.compile(r"[()<>=_{}\[\]`\\]")
 _READABLE = re.compile(r"[^\W_]|\|")
 _STRUCTURE = re.compile(r"\s*(?:#{1,6}\s|[-*+\u2022]\s|\d{1,4}[.)]\s|\||>)")
 _MENU = re.compile(
@@ -80,7 +81,8 @@ class Rules:
         drops_furniture: Remove lines that name parts of a page (`Back to top`, `Log in`), menus at
             the end, and sections of navigation at the end.
         max_repeats: A short line without a full stop that occurs more often stays once; 0 keeps all.
-        drops_empty_headings: Remove headings with nothing below them.
+        drops_empty_headings: Remove headings with nothing below them; three and more of one level in
+            a row are a list and stay.
 
     >>> Rules().clean("# A\n\n\\(x\\)  is \u00c3\u00a9l\u00c3\u00a9mentaire.\n\n\n\n## B\n\nBack to top")
     '# A\n\n$x$ is \xe9l\xe9mentaire.'
@@ -92,7 +94,7 @@ class Rules:
     standardises: bool = True
     spells: bool = False
     drops_furniture: bool = True
-    max_repeats: int = 2
+    max_repeats: int = 5
     drops_empty_headings: bool = True
 
     def __post_init__(self) -> None:
@@ -163,7 +165,7 @@ def _is_short(line: str) -> bool:
 
 def _once(lines: list[str], most: int) -> list[str]:
     """Keep the first of short lines that occur more than `most` times."""
-    counts = Counter(line for line in lines if _is_short(line))
+    counts = Counter(line for line in lines if _is_short(line) and not _CODE_LIKE.search(line))
     often = {line for line, count in counts.items() if count > most}
     if not often:
         return lines
@@ -214,12 +216,14 @@ def _last_heading(lines: list[str]) -> int | None:
 
 def _strip_headings(lines: list[str]) -> list[str]:
     """Remove headings that a heading of the same or a higher level, or the end, follows."""
+    listed = _listed_headings(lines)
     kept: list[str] = []
     level_below = 0  # level of the next heading behind; 0 is the end of the document
     has_content = False
-    for line in reversed(lines):
+    for index in range(len(lines) - 1, -1, -1):
+        line = lines[index]
         heading = _HEADING.match(line)
-        if heading is None:
+        if heading is None or index in listed:
             has_content = has_content or bool(line.strip())
             kept.append(line)
             continue
@@ -228,6 +232,22 @@ def _strip_headings(lines: list[str]) -> list[str]:
             kept.append(line)
             level_below, has_content = level, False
     return kept[::-1]
+
+
+def _listed_headings(lines: list[str]) -> set[int]:
+    """Headings in runs of three or more of one level with only blank lines between them."""
+    runs: list[list[int]] = []
+    level = 0
+    for index, line in enumerate(lines):
+        heading = _HEADING.match(line)
+        if heading is not None and len(heading[1]) == level:
+            runs[-1].append(index)
+        elif heading is not None:
+            level = len(heading[1])
+            runs.append([index])
+        elif line.strip():
+            level = 0
+    return {index for run in runs if len(run) > 2 for index in run}
 
 
 def _single_blanks(lines: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from nautiloid.curate.math.formula import MAX_CHARS
 # An inline formula over more characters has lost its end.
 _MAX_INLINE = 4000
 # Ends tried for one opener before braces that never balance are accepted: keeps the scan linear.
-_TRIES = 8
+_TRIES = 4
 
 _ENVIRONMENTS_NAMES = (
     "equation align gather multline eqnarray alignat flalign math displaymath "
@@ -137,7 +137,7 @@ class _Scan:
             return self._between(start, inside, _CODES[opener.lower()], False)
         return self._environment(start, inside)
 
-    def _find(self, end: str, position: int) -> int:
+    def next(self, end: str, position: int) -> int:
         """Index of the next `end` from `position`, -1 for none."""
         known = self.ends.get(end, 0)
         if end not in self.ends or -1 < known < position:
@@ -146,7 +146,7 @@ class _Scan:
 
     def _between(self, start: int, inside: int, end: str, is_display: bool) -> Span | None:
         limit = inside + (MAX_CHARS if is_display else _MAX_INLINE)
-        first = close = self._find(end, inside)
+        first = close = self.next(end, inside)
         for _ in range(_TRIES):
             if close == -1 or close > limit:
                 break
@@ -170,7 +170,7 @@ class _Scan:
     def _dollars(self, start: int, inside: int) -> Span | None:
         if start and self.text[start - 1] == "\\":
             return None
-        close = self._find("$$", inside)
+        close = self.next("$$", inside)
         if close == -1 or close - inside > MAX_CHARS:
             return None
         # Brace-balanced as in MathJax: $$ \text{$x$} $$ ends at the last pair.
@@ -208,7 +208,7 @@ class _Scan:
     def _dollar_end(self, inside: int) -> int:
         """Index of the dollar that ends a formula begun before `inside`, -1 for none."""
         text = self.text
-        close = self._find("$", inside)
+        close = self.next("$", inside)
         first = close
         limit = inside + _MAX_INLINE
         for _ in range(_TRIES):
@@ -226,7 +226,7 @@ class _Scan:
     def _backtick(self, start: int, inside: int) -> Span | None:
         if not self.delimiters.backticks:
             return None
-        close = self._find("`", inside)
+        close = self.next("`", inside)
         if close == -1 or close - inside > _MAX_INLINE or not self.text[inside:close].strip():
             return None
         return Span(start, close + 1, self.text[inside:close], False, "asciimath")
@@ -237,7 +237,7 @@ class _Scan:
         if name.rstrip("*") not in _ENVIRONMENTS:
             return None
         end = f"\\end{{{name}}}"
-        close = self._find(end, inside)
+        close = self.next(end, inside)
         if close == -1 or close - inside > MAX_CHARS:
             return None
         stop = close + len(end)
@@ -305,25 +305,18 @@ def escaped(html: str) -> str:
     '<p>\\(a&lt;b\\)</p>'
     """
     found: list[tuple[int, int]] = []
-    position = html.find("\\")
-    while position != -1:
-        end = _SOURCE_ENDS.get(html[position + 1 : position + 2])
-        step = 2
-        if end is not None:
-            close = html.find(end, position + 2, position + MAX_CHARS)
-            if close != -1:
-                found.append((position + 2, close))
-                step = close + 2 - position
-        position = html.find("\\", position + step)
-    position = html.find("$")
-    while position != -1:
-        step = 1
-        if html.startswith("$$", position):
-            close = html.find("$$", position + 2, position + MAX_CHARS)
-            if close != -1:
-                found.append((position + 2, close))
-                step = close + 2 - position
-        position = html.find("$", position + step)
+    scan = _Scan(html, Delimiters())
+    for first in "\\$":
+        position = html.find(first)
+        while position != -1:
+            end = _SOURCE_ENDS.get(html[position : position + 2])
+            step = 1 if end is None and first == "$" else 2
+            if end is not None:
+                close = scan.next(end, position + 2)
+                if close != -1 and close - position < MAX_CHARS:
+                    found.append((position + 2, close))
+                    step = close + 2 - position
+            position = html.find(first, position + step)
     parts: list[str] = []
     done = 0
     for start, close in sorted(found):
@@ -340,7 +333,7 @@ def escaped(html: str) -> str:
     return "".join(parts)
 
 
-_SOURCE_ENDS = {"(": "\\)", "[": "\\]"}
+_SOURCE_ENDS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
 
 
 def _tag(match: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ from nautiloid.curate.math.formula import aligned
 from nautiloid.curate.math.symbols import FUNCTIONS, char_tex, join, tables
 
 # Braces nested deeper than this are compared as they stand.
-_MAX_DEPTH = 100
+_MAX_DEPTH = 80
 
 _TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|\s+|.", re.DOTALL)
 
@@ -250,6 +250,8 @@ class _Reader:
             return f"{{{self._group(depth)}}}"
         if token[0] != "\\" or len(token) == 1:
             return _lettered(self.font, token) if token.isalpha() else token
+        if depth > _MAX_DEPTH:
+            return token
         if token in _DROPPED:
             self._argument(depth + 1)
             return ""

@@ -30,9 +30,10 @@ _ESCAPED_TWICE = re.compile(r"&(?:lt|gt|amp|quot|nbsp);")
 _CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
 _PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
 # XML closes any element in its own tag; HTML would leave these open to the end of the page.
-_CLOSED = frozenset(
-    "a b div em h1 h2 h3 h4 h5 h6 i iframe li object p script span style td textarea title tr ul".split()
+_CLOSED_NAMES = (
+    "a b div em h1 h2 h3 h4 h5 h6 i iframe li object p script span style td textarea title tr ul"
 )
+_CLOSED = frozenset(_CLOSED_NAMES.split())
 _LINE_HEAD = re.compile(r"[ \t]*(?:(?:[-*+]|[0-9]{1,9}[.)]|>)[ \t]+)*")
 _SENTENCE_END = frozenset(".,;:!?")
 

@@ -17,7 +17,7 @@ _PRE_STYLE = re.compile(r"(?i)(?:^|;)\s*white-space\s*:\s*pre(?!-line)")
 
 # Elements whose id is given by a theme.
 _FRAMES = words.names(
-    "div aside ul ol table tbody tr td footer header form main article center nav menu frameset"
+    "div aside ul ol table tbody tr td p footer header form main article center nav menu frameset"
 )
 
 

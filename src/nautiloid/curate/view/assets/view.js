@@ -5,7 +5,6 @@
   const frame = document.querySelector("iframe");
   const page = () => (frame ? frame.contentDocument : null);
   const options = { throwOnError: true, trust: false, strict: "ignore", maxSize: 12, maxExpand: 1000 };
-  let shown = "";
 
   function set(element) {
     const tex = element.textContent;
@@ -32,7 +31,10 @@
     const end = performance.now() + 40;
     while (elements.length && performance.now() < end) set(elements.shift());
     if (elements.length) setTimeout(setAll, 0, elements);
-    else document.body.dataset.state = "ready";
+    else {
+      known = {};
+      document.body.dataset.state = "ready";
+    }
   }
 
   const part = (column) => document.querySelector(`#${column} .part.on`);
@@ -40,7 +42,7 @@
     column === "source" ? page() && page().scrollingElement : document.querySelector(`#${column} .scroll`);
 
   function show(name) {
-    shown = name;
+    known = {};
     for (const element of all(document, ".part")) element.classList.toggle("on", element.dataset.extractor === name);
     for (const button of all(document, "[data-show]")) button.classList.toggle("on", button.dataset.show === name);
     if (!page()) return;
@@ -64,12 +66,30 @@
     if (marks.length) reveal("source", marks[0]);
   }
 
+  // A frame without scripts runs no listeners, ours neither: its state is looked at instead.
+  let seen = 0, pressed = null;
+  function watch() {
+    const box = scroller("source");
+    if (box && Math.abs(box.scrollTop - seen) > 1) {
+      seen = box.scrollTop;
+      follow("source");
+    }
+    const mark = frame.matches(":hover") ? page().querySelector("[data-mark]:active") : null;
+    if (mark && mark !== pressed && part("formulas")) {
+      const row = part("formulas").querySelector(`.row[data-mark="${mark.dataset.mark}"]`);
+      if (row) point(row);
+    }
+    pressed = mark;
+    setTimeout(watch, 40);
+  }
+
   let quiet = 0; // scrolls that we cause are not followed
   function move(column, top) {
     const box = scroller(column);
     if (!box || Math.abs(box.scrollTop - top) < 2) return;
     quiet = performance.now() + 200;
     box.scrollTop = top;
+    if (column === "source") seen = box.scrollTop;
   }
   const place = (column, element) => {
     const box = scroller(column);
@@ -84,7 +104,9 @@
   }
 
   // Places known in both columns: formulas, and headings with the same words.
-  function pairs(column) {
+  let known = {}; // by column, until something moves
+  const pairs = (column) => (known[column] ??= measured(column));
+  function measured(column) {
     const found = [];
     const rows = part("formulas") ? all(part("formulas"), ".row[data-span]") : [];
     for (const row of rows) {
@@ -159,15 +181,7 @@
 
   function start() {
     const names = all(document, "[data-show]").map((button) => button.dataset.show);
-    if (page()) {
-      page().addEventListener("scroll", scrolled("source"), { passive: true });
-      page().addEventListener("click", (event) => {
-        event.preventDefault();
-        const mark = event.target.closest("[data-mark]");
-        const row = mark && part("formulas").querySelector(`.row[data-mark="${mark.dataset.mark}"]`);
-        if (row) point(row);
-      });
-    }
+    if (page()) watch();
     for (const column of ["text", "formulas"]) scroller(column).addEventListener("scroll", scrolled(column), { passive: true });
     document.addEventListener("click", (event) => {
       const { show: name, toggle } = event.target.dataset;
@@ -178,6 +192,7 @@
       if (row) point(row);
       else if (span) point(part("formulas").querySelector(`.row[data-span="${span.dataset.span}"]`));
     });
+    addEventListener("resize", () => (known = {}));
     document.addEventListener("keydown", (event) => {
       if (!["ArrowDown", "ArrowUp", "j", "k"].includes(event.key) || !part("formulas")) return;
       const rows = all(part("formulas"), ".row");

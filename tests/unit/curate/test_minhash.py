@@ -22,6 +22,7 @@ from nautiloid.curate.dedup import _candidates, _forest
 from nautiloid.curate.dedup import _reference as plain
 from nautiloid.curate.dedup._corpus import Corpus
 from nautiloid.curate.dedup.dedup import Dedup
+from nautiloid.curate.dedup.exact import Exact
 from nautiloid.curate.dedup.minhash import MinHash, nemotron
 
 MB = 1 << 20
@@ -197,6 +198,7 @@ def test_sketches_of_other_settings_are_refused(tmp_path):
     with pytest.raises(InputError, match="seed 1"):
         MinHash().decide([path], tmp_path / "out", memory_bytes=MB)
     (tmp_path / "empty").mkdir()
+    pq.write_table(Exact().sketch(documents), tmp_path / "empty" / "other.parquet")
     with pytest.raises(InputError, match="reference"):
         MinHash(seed=1, reference=(str(tmp_path / "empty"),)).decide(
             [path], tmp_path / "out", memory_bytes=MB

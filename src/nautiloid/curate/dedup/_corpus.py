@@ -54,12 +54,12 @@ class Corpus:
         """
         found: list[Path] = []
         for folder in reference:
-            known = [p for p in sorted(Path(folder).rglob("*.parquet")) if _settings(p)]
+            known = [p for p in sorted(Path(folder).rglob("*.parquet")) if _is_like(p, settings)]
             if not known:
-                raise InputError(
-                    "dedup.reference", folder, "name a folder of sketches of a former run"
-                )
-            found += [p for p in known if _kind(_settings(p)) == _kind(settings)]
+                name = settings.split(b" ")[0].decode()
+                remedy = f"name a folder of {name} sketches of a former run"
+                raise InputError("dedup.reference", folder, remedy)
+            found += known
         paths = (*map(Path, sketches), *found)
         counts = np.zeros(len(paths) + 1, np.int64)
         for i, path in enumerate(paths):
@@ -168,5 +168,6 @@ def _settings(path: Path) -> bytes:
     return metadata.get(SETTINGS, b"")
 
 
-def _kind(settings: bytes) -> bytes:
-    return settings.split(b" ")[0]
+def _is_like(path: Path, settings: bytes) -> bool:
+    """Whether a file holds sketches of the same stage, of whatever settings."""
+    return _settings(path).split(b" ")[0] == settings.split(b" ")[0]

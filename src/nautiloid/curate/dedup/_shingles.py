@@ -32,7 +32,7 @@ MIX_2 = U64(0xC4CEB9FE1A85EC53)
 START = U64(0x243F6A8885A308D3)
 TEXT_1 = U64(0xD6E8FEB86659FD93)
 TEXT_2 = U64(0xA0761D6478BD642F)
-S15, S29, S32, S33 = U64(15), U64(29), U64(32), U64(33)
+S29, S32, S33 = U64(29), U64(32), U64(33)
 # values of a signature are made from this many shingles at a time, which fit in the nearest cache
 TILE = 4096
 EMPTY = np.uint32(0xFFFFFFFF)

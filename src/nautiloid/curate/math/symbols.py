@@ -7,6 +7,7 @@ same character, such as `le` -> `\leq`).
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from functools import cache
 from importlib.resources import files
@@ -45,6 +46,7 @@ _TEXT_SPECIAL = str.maketrans(
     }
 )  # fmt: skip
 
+_COMMAND_END = re.compile(r"(?<!\\)(?:\\\\)*\\[A-Za-z]+$")
 # Laid over the character before it: negation.
 _STROKE = "\u0338"
 
@@ -126,15 +128,23 @@ def text_tex(text: str) -> str:
     >>> text_tex("2\u03c0r")
     '2\\pi r'
     """
-    tex = ""
+    if text.isascii() and text.isalnum():
+        return text
+    parts: list[str] = []
     text = unicodedata.normalize("NFC", text)
+    before = ""
     for index, char in enumerate(text):
         if char == _STROKE:
             continue
         if text[index + 1 : index + 2] == _STROKE:
-            tex = join(tex, "\\not")
-        tex = join(tex, char_tex(char))
-    return tex
+            parts.append("\\not")
+            before = "\\not"
+        part = char_tex(char)
+        if part[:1].isalpha() and before[:1] == "\\" and before[-1:].isalpha():
+            parts.append(" ")
+        parts.append(part)
+        before = part
+    return "".join(parts)
 
 
 def quoted(text: str, command: str = "\\text") -> str:
@@ -158,12 +168,7 @@ def join(left: str, right: str) -> str:
 
 
 def _ends_in_command(tex: str) -> bool:
-    if not tex[-1:].isalpha():
-        return False
-    index = len(tex) - 1
-    while index >= 0 and tex[index].isalpha() and tex[index].isascii():
-        index -= 1
-    return index >= 0 and tex[index] == "\\" and (index == 0 or tex[index - 1] != "\\")
+    return tex[-1:].isalpha() and _COMMAND_END.search(tex, max(len(tex) - 40, 0)) is not None
 
 
 def is_named(word: str) -> bool:

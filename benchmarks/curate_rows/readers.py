@@ -15,7 +15,7 @@ from nautiloid.curate.charset import decode
 from nautiloid.curate.page import Page
 from nautiloid.curate.reader import Limits
 from nautiloid.curate.readers.warc import Warc
-from nautiloid.curate.warc.data import mapped
+from nautiloid.curate.warc.data import opened
 from nautiloid.curate.warc.members import archive_codec
 from nautiloid.curate.warc.records import Record, records
 
@@ -46,7 +46,7 @@ def ours(path: Path) -> list[int]:
 
 def careful(path: Path) -> list[int]:
     """Sizes of the records that the way for damaged stretches gives."""
-    with mapped(str(path)) as data:
+    with opened(str(path)) as data:
         found = records(archive_codec(data), start=0, stop=None, record_bytes=1 << 25, label="")
         responses = (r for r in found if isinstance(r, Record))
         return [len(r.block) for r in responses if r.headers["warc-type"] == "response"]

@@ -27,7 +27,7 @@ def test_nothing_good_is_lost(tmp_path: Path):
         source=Files(paths=(str(corpus.root),)),
         extractor=Dom(),
         shards=ShardConfig(formats=("parquet",)),
-        limits=Limits(page_s=10.0, memory_bytes=3 << 30),
+        limits=Limits(page_s=20.0, memory_bytes=3 << 30),
         executor=Local(processes=1),
     )
     run = curate(tmp_path / "run", recipe)

@@ -4,6 +4,8 @@ import gzip
 import io
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Generator
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from nautiloid.curate.page import Fault, Page
 from nautiloid.curate.reader import Item, Limits, Reader
 from nautiloid.curate.readers import _files
 from nautiloid.curate.readers.warc import Warc
+from nautiloid.curate.warc.data import opened
 from nautiloid.curate.warc_writer import WarcWriter, digest, writing
 
 DATE = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -485,3 +488,35 @@ def test_archives_of_another_writer(tmp_path: Path):
             )
     items = read_all(Warc(paths=(str(tmp_path),)))
     assert (urls(items), faults(items)) == (list(range(5)), {})
+
+
+@pytest.mark.parametrize("block_bytes", [8, 13, 64, 1 << 20])
+def test_files_read_like_bytes(block_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("nautiloid.curate.warc.data.BLOCK_BYTES", block_bytes)
+    rng = random.Random(block_bytes)
+    content = bytes(rng.choices(b"abc\n", k=500))
+    (tmp_path / "f").write_bytes(content)
+    with opened(str(tmp_path / "f")) as file:
+        assert len(file) == 500
+        assert file[:] == content
+        for _ in range(500):
+            a, b = rng.randrange(520), rng.randrange(520)
+            assert file[a:b] == content[a:b]
+            sub = content[a : a + rng.randrange(1, 6)] or b"zz"
+            assert file.find(sub, b) == content.find(sub, b)
+
+
+def test_a_file_larger_than_the_address_space(tmp_path: Path):
+    path = tmp_path / "large.warc.gz"
+    with path.open("wb") as file:
+        file.write(b"".join(archive()))
+        file.truncate(1 << 30)  # sparse
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (900 << 20, 900 << 20));"
+        "from nautiloid.curate.readers.warc import Warc; from nautiloid.curate.reader import Limits;"
+        "unit = Warc(paths=(sys.argv[1],)).units()[0];"
+        "print(len(list(Warc(paths=(sys.argv[1],)).read(unit, Limits()))))"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{COUNT}\n"

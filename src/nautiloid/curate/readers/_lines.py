@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Limits
 from nautiloid.curate.sniff import CONTROLS
-from nautiloid.curate.warc.data import Data, mapped
+from nautiloid.curate.warc.data import Data, opened
 from nautiloid.curate.warc.members import Codec, DamageError, Plain, codec
 
 FREE_BYTES = 64 << 20
@@ -43,7 +43,7 @@ def lines(
         stop: First byte behind it.
     """
     try:
-        with mapped(path) as data:
+        with opened(path) as data:
             if path.lower().endswith((".gz", ".zst")):
                 found = codec(data)
                 if isinstance(found, Plain) and data[:1024] != data[:1024].translate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from nautiloid.curate.page import Fault
 from nautiloid.curate.reader import Item, Limits, Reader, Unit, reader
 from nautiloid.curate.readers._files import Entry, file_name, fresh_listing, split
 from nautiloid.curate.readers._records import BLOCK_SLACK_BYTES, item
-from nautiloid.curate.warc.data import Data, mapped
+from nautiloid.curate.warc.data import Data, opened
 from nautiloid.curate.warc.fast import fast_records
 from nautiloid.curate.warc.members import Codec, Gzip, archive_codec
 from nautiloid.curate.warc.records import Record, records
@@ -40,18 +39,16 @@ class Warc(Reader):
     def read(self, unit: Unit, limits: Limits) -> Iterator[Item]:
         """Pages in the order of the file."""
         name = file_name(unit)
-        with contextlib.ExitStack() as stack:
-            try:
-                data = stack.enter_context(mapped(unit.path))
-            except OSError as error:
-                yield Fault(name, "unreadable", error.strerror or str(error), None)
-                return
-            if not data:
-                yield Fault(name, "empty", "the file has no bytes", 0)
-                return
-            yield from read_records(
-                data, name, limits, start=unit.start, stop=unit.stop, licence=self.licence
-            )
+        try:
+            with opened(unit.path) as data:
+                if not data:
+                    yield Fault(name, "empty", "the file has no bytes", 0)
+                    return
+                yield from read_records(
+                    data, name, limits, start=unit.start, stop=unit.stop, licence=self.licence
+                )
+        except OSError as error:
+            yield Fault(name, "unreadable", error.strerror or str(error), None)
 
 
 def read_records(
@@ -93,7 +90,7 @@ def _records(
 def _can_split(entry: Entry) -> bool:
     """Whether a second record can be reached without decompressing what is before it."""
     try:
-        with mapped(entry.path) as data:
+        with opened(entry.path) as data:
             return archive_codec(data).next_start(1) is not None
     except OSError:
         return False

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from nautiloid.curate.warc.data import Data
+from nautiloid.curate.warc.data import BLOCK_BYTES, Data
 from nautiloid.curate.warc.members import Gzip
 from nautiloid.curate.warc.records import HEADER_BYTES, Record
 
-PIECE_BYTES = 1 << 17
 WANTED = ("response", "resource", "conversion")
 
 
@@ -23,11 +22,16 @@ class _Stream:
     def __init__(self, data: Data, start: int):
         self.data = data
         self.start = self.at = start
+        self.block = b""
+        self.base = start
 
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        end = len(self.data) if size < 0 else self.at + size
-        content = self.data[self.at : end]
+    def read(self, size: int) -> bytes:
+        """The next bytes; fewer than asked for at the end of a block, as files may give."""
+        at = self.at - self.base
+        if not 0 <= at < len(self.block):
+            self.base, at = self.at, 0
+            self.block = self.data[self.at : self.at + BLOCK_BYTES]
+        content = self.block[at : at + size]
         self.at += len(content)
         return content
 

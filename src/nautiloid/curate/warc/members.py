@@ -203,7 +203,7 @@ class Zstd:
         """
         data = self.data
         header = zstandard.frame_header_size(data[offset : offset + 18])
-        has_checksum = bool(data[offset + 4] & 4)
+        has_checksum = bool(data[offset + 4 : offset + 5][0] & 4)
         start, at = offset, offset + header
         while True:
             word = data[at : at + 3]
@@ -257,19 +257,22 @@ class Plain:
 
     def next_start(self, offset: int) -> int | None:
         """The first line at or behind `offset` that starts a record."""
-        if self.is_start(offset):
-            return offset
-        match = _PLAIN_START.search(self.data, max(0, offset - 4))
-        while match and match.start(1) < offset:
-            match = _PLAIN_START.search(self.data, match.end())
-        return match.start(1) if match else None
+        if offset == 0 and self.is_start(0):
+            return 0
+        at = self.data.find(START, offset)
+        while at >= 0:
+            if self.is_start(at):
+                return at
+            at = self.data.find(START, at + 1)
+        return None
 
     def is_start(self, offset: int) -> bool:
         """Whether a version line with a field behind it stands here, after an empty line."""
         if offset == 0:
             return self.data[: len(START)] == START
-        match = _PLAIN_START.search(self.data, max(0, offset - 4), offset + 100)
-        return match is not None and match.start(1) == offset
+        first = max(0, offset - 4)
+        match = _PLAIN_START.search(self.data[first : offset + 100])
+        return match is not None and match.start(1) == offset - first
 
 
 def _start_reason(data: Data, offset: int) -> str:

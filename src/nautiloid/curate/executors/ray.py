@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -21,6 +22,7 @@ from nautiloid.curate.reader import Limits
 
 TICK_S = 1.0
 START_S = 300.0
+REACH_S = 10.0
 RETRIES = 3
 
 
@@ -68,6 +70,7 @@ class Ray(Executor):
 
 def _connect(ray: Any, address: str | None) -> None:
     """Join or start a cluster whose workers find the modules that we find."""
+    _check_reachable(address)
     former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     try:
@@ -85,6 +88,18 @@ def _connect(ray: Any, address: str | None) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in former.items():
                 signal.signal(number, handler)  # ours save and stop
+
+
+def _check_reachable(address: str | None) -> None:
+    """Refuse at once what Ray would knock at for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # `auto`, or nothing: Ray answers at once
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except OSError as error:
+        remedy = f"no cluster answers there ({error.strerror or error}): see `ray start --head`"
+        raise InputError("executor.address", address, remedy) from None
 
 
 class RayPool:

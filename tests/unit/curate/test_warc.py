@@ -160,7 +160,7 @@ def test_a_flipped_byte_costs_its_record(kind: str, where: str, victim: int, tmp
     assert sum(lost or 1 for lost in found.values()) == 1, found
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_random_damage_never_costs_a_good_record(seed: int, tmp_path: Path):
     rng = random.Random(seed)
     kind = rng.choice(["gz", "zst", "plain"])

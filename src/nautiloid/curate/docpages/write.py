@@ -6,6 +6,7 @@ import ast
 import itertools
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -105,7 +106,7 @@ def _pages(config: DocPages) -> Iterator[Made]:
     modules = PythonInstall(split=config.split).modules()
     context = multiprocessing.get_context("spawn")  # numba and torch may have threads by now
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_ctrl_c) as pool:
         waiting: deque[Future[list[Made]]] = deque()
         try:
             while True:
@@ -118,6 +119,11 @@ def _pages(config: DocPages) -> Iterator[Made]:
                     return
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_ctrl_c() -> None:
+    """The parent decides: it ends the stage, which is short, and stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def make_pages(modules: list[Module], min_chars: int) -> list[Made]:

@@ -130,6 +130,15 @@ CASES = {
     "text": ("<mi>x</mi><mtext>&nbsp;if 5% &amp; more</mtext>", "x\\text{ if 5\\% \\& more}"),
     "spaces": ("<mi>a</mi><mspace width='1em'/><mi>b</mi>", "a\\quad b"),
     "sign": ("<mo>-</mo><mi>x</mi><mo>-</mo><mi>y</mi>", "-x - y"),
+    "alignment of docutils": (
+        "<mtable class='ams-align'><mtr><mtd><mi>a</mi></mtd><mtd><mo>=</mo><mi>b</mi></mtd></mtr></mtable>",
+        "\\begin{aligned} a & = b \\end{aligned}",
+    ),
+    "accent above index": (
+        "<munderover><mi>b</mi><mn>1</mn><mo stretchy='false'>\u02c6</mo></munderover>",
+        "\\hat{b}_{1}",
+    ),
+    "escaped text": ("<mtext>out\\_features</mtext>", "\\text{out\\_features}"),
     "semantics": (
         "<semantics><mi>x</mi><annotation encoding='text/plain'>y</annotation></semantics>",
         "x",

@@ -81,6 +81,11 @@ def text(html: str) -> str:
         ('<p><img src="https://s0.wp.com/latex.php?latex=x%5E2&bg=fff" alt="x^2">', "$x^2$"),
         ('<p><img src="https://latex.codecogs.com/gif.latex?\\dpi{120}&space;\\frac{a}{b}">', r"$\frac{a}{b}$"),
         ('<p><img src="https://chart.googleapis.com/chart?cht=tx&chl=%5Cpi+r">', r"$\pi r$"),
+        ('<p><IMG ALT="\\begin{displaymath} x \\end{displaymath}">', "$$x$$"),
+        (
+            '<p align="center"><img src="https://s0.wp.com/latex.php?latex=x" alt="\\displaystyle x^2" class="latex">',
+            "$$x^2$$",
+        ),
         ('<p><img src="/cgi-bin/mimetex.cgi?\\sqrt{x}">', r"$\sqrt{x}$"),
         ('<p><IMG CLASS="x-ck12-math" ALT="x%5E%7B2%7D">', "$x^{2}$"),
         ('<p><span data-tex="x^2">junk</span><div data-formula="y">junk</div>', "$x^2$ $$y$$"),

@@ -25,6 +25,7 @@ _SETTING = re.compile(
     r"^\s*(?:\\(?:dpi|fn_?[a-z]*|bg)(?:\{[^{}]*\}|_[a-z]+)|\\(?:inline|bg_[a-z]+|fn_[a-z]+|tiny|small"
     r"|normalsize|large|Large|LARGE|huge|usepackage\{[^{}]*\})(?![A-Za-z]))\s*"
 )
+_TEXT_MODE = re.compile(r"\\begin\{(displaymath|equation\*?|math)\}(.*)\\end\{\1\}\s*$", re.DOTALL)
 _HOSTS = (
     "codecogs.com",
     "mimetex",
@@ -60,6 +61,10 @@ def of(image: LexborNode) -> Formula | None:
     if not known and not from_url and not _certain(tex):
         return None
     inner, is_display = stripped(tex)
+    environment = _TEXT_MODE.match(inner)
+    if environment is not None:
+        # LaTeX2HTML quotes the environment: what is inside it is the formula.
+        inner, is_display = environment[2].strip(), environment[1] != "math"
     if not inner:
         return None
     if is_display is None or not is_display:
@@ -93,8 +98,27 @@ def _parent_says_display(image: LexborNode) -> bool:
             "math" in names or "formulaDsp" in names or "displaymath" in names
         ):
             return True
+        if node.tag in ("p", "div", "center") and _is_centred(node):
+            return _is_alone(image)
         node = node.parent
     return False
+
+
+def _is_centred(node: LexborNode) -> bool:
+    style = node.attributes.get("style") or ""
+    return (
+        node.tag == "center"
+        or (node.attributes.get("align") or "").lower() == "center"
+        or "text-align:center" in style.replace(" ", "")
+    )
+
+
+def _is_alone(image: LexborNode) -> bool:
+    """Whether no text but punctuation stands beside an image in its block."""
+    parent = image.parent
+    return parent is not None and not (parent.text(deep=True) or "").strip(
+        " \n\t\xa0.,;()0123456789"
+    )
 
 
 def from_address(source: str) -> str:

@@ -186,7 +186,11 @@ def under_over(element: Element, pieces: list[Piece]) -> Piece:
         return Piece(
             f"\\operatorname*{{{base.parts[1]}}}{_sub(below)}{_sup(above)}", kind="function"
         )
-    return under(element, [over(element, [base, above]), below])
+    accented = over(element, [base, above])
+    if _command(above, base):
+        # docutils sets the index of an accented letter below it.
+        return _with(accented, _sub(below))
+    return under(element, [accented, below])
 
 
 def _set(command: str, base: Piece) -> Piece:

@@ -148,6 +148,7 @@ def _split(tex: str) -> tuple[str, ...]:
     return tuple(token for token in _TOKEN.findall(tex) if not token.isspace())
 
 
+_PRIMED = re.compile(r"^\^\{('+[^{}]*)\}")
 _LENGTH = re.compile(r"-?[0-9.]+(?:em|ex|pt|mm|cm|in|px|mu|baselineskip|jot)")
 _GREEK_NAMES = (
     r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \iota \kappa \lambda "
@@ -204,6 +205,8 @@ class _Reader:
                 primes += "'"
                 continue
             script = self._argument(depth)
+            # A prime inside braces is the same prime.
+            script = _PRIMED.sub(r"\1", script)
             if token == "_":
                 sub += script
             else:

@@ -46,6 +46,7 @@ _TEXT_SPECIAL = str.maketrans(
     }
 )  # fmt: skip
 
+_ESCAPED = re.compile(r"\\([_%&#$])")
 _COMMAND_END = re.compile(r"(?<!\\)(?:\\\\)*\\[A-Za-z]+$")
 # Laid over the character before it: negation.
 _STROKE = "\u0338"
@@ -153,6 +154,9 @@ def quoted(text: str, command: str = "\\text") -> str:
     >>> quoted("if 50% left")
     '\\text{if 50\\% left}'
     """
+    if "\\" in text:
+        # Converters leave what TeX escaped as it was.
+        text = _ESCAPED.sub(r"\1", text)
     return f"{command}{{{text.translate(_TEXT_SPECIAL)}}}"
 
 

@@ -110,7 +110,7 @@ def _name(element: Element, align: str, width: int) -> str:
     is_tight = bool(spacing) and ems(spacing[0]) < 0.05
     is_display = element.get("displaystyle") == "true"
     alternates = all(letter == "rl"[index % 2] for index, letter in enumerate(align))
-    if align == "r" or (alternates and (is_tight or is_display)):
+    if align == "r" or (alternates and (is_tight or is_display)) or "align" in element.get("class"):
         return "aligned"
     if width == 1 and is_display:
         return "gathered"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 from nautiloid.core.errors import InputError
 from nautiloid.core.files import read_json, write_json
+from nautiloid.curate.manifest import versions
 from nautiloid.curate.reader import Reader, Unit
+
+log = logging.getLogger("nautiloid.curate")
 
 INPUT = "input.json"
 
@@ -29,11 +33,22 @@ def plan_units(folder: Path, source: Reader) -> list[Unit]:
         raise InputError("source.paths", twice, "named twice; give each file once")
     found: dict[str, Any] = {
         "units": [asdict(unit) for unit in units],
+        "versions": versions(),
         "files": {path: _state(path) for path in sorted({unit.path for unit in units})},
     }
     path = folder / INPUT
     if path.is_file():
-        _compare(read_json(path), found)
+        recorded = read_json(path)
+        _compare(recorded, found)
+        if recorded["versions"] != found["versions"]:
+            log.warning(
+                "this run began with other versions (%s): what is done stays as it is",
+                ", ".join(
+                    f"{name} {recorded['versions'].get(name)}"
+                    for name, version in found["versions"].items()
+                    if recorded["versions"].get(name) != version
+                ),
+            )
     else:
         write_json(path, found)
     return units

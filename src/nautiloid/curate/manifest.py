@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from nautiloid.curate.recipe import CurateRecipe
 
 SCHEMA = 1
-PACKAGES = ("nautiloid", "fastwarc", "selectolax", "numba", "numpy", "py3langid", "pyarrow")
+PACKAGES = (
+    *("nautiloid", "fastwarc", "selectolax", "chardetng_py", "py3langid"),
+    *("numba", "numpy", "pyarrow", "zstandard"),
+)
 
 
 def write_manifest(
@@ -49,7 +52,7 @@ def write_manifest(
         "schema": SCHEMA,
         "name": recipe.name,
         "recipe": {k: v for k, v in to_json(recipe).items() if k not in recipe.free_fields},
-        "versions": _versions(),
+        "versions": versions(),
         "input": {
             "units": len(units),
             "bytes": sum(unit.size_bytes for unit in units),
@@ -126,7 +129,8 @@ def _tokenizer(recipe: CurateRecipe) -> dict[str, str] | None:
     return {"folder": recipe.shards.tokenizer, "sha256": sha256(path)}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the packages that decide the result."""
     found: dict[str, str] = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -17,7 +17,7 @@ from tests.suites.curate_parts.upper import Upper
 from tests.suites.curating import curate, output, tiny_curation, write_pages
 
 from nautiloid.core.errors import InputError
-from nautiloid.core.files import read_json
+from nautiloid.core.files import read_json, write_json
 from nautiloid.core.recipes import load_recipe
 from nautiloid.core.run import Run
 from nautiloid.curate.executors.local import Local
@@ -145,10 +145,13 @@ def test_stopped_and_resumed_by_more_processes_gives_the_same_bytes(pages, finis
     assert not run.is_done
     assert 1 <= len(list(done.glob("*/done.json"))) < 6
     refuses_what_is_not_the_same(run.path, recipe)
+    record = read_json(run.path / "input.json")
+    write_json(run.path / "input.json", {**record, "versions": {"pyarrow": "1.0"}})
     torn = next(done.glob("*/documents.parquet"))
     torn.write_bytes(torn.read_bytes()[:-1])  # what a failing disk leaves
     again = curate(tmp_path / "run", recipe)
     assert again.resumed
+    assert "pyarrow 1.0" in (again.path / "log.txt").read_text()
     assert again.is_done
     assert output(again.path) == output(finished.path)
 

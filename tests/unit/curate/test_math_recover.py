@@ -121,6 +121,13 @@ def test_what_stays_text(html):
     assert marked == LexborHTMLParser(html).body.text()
 
 
+def test_ignored_parts_stay_text():
+    html = r'<div class="tex2jax_ignore">\(x\) <span class="a">$$y$$</span></div><p>\(z\)'
+    marked, recovery = recovered(html)
+    assert [formula.tex for formula in recovery.formulas] == ["z"]
+    assert recovery.render(marked).split() == [r"\(x\)", "$$y$$$z$"]
+
+
 def test_code_is_shielded():
     _, recovery = Recovery.prepare("")
     block = "use " + recovery.protect(r"$x$ and \(y\)") + r" for \(z\)"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from nautiloid.curate.math import asciimath, images, katex, mathml
+from nautiloid.curate.math import asciimath, ignored, images, katex, mathml
 from nautiloid.curate.math.delimiters import Delimiters, find, stripped, undoubled
 from nautiloid.curate.math.formula import OPEN, unwrap_style
 from nautiloid.curate.math.runs import replace_runs
@@ -37,6 +37,9 @@ _MATH_CLASSES = ".math, .math-container, .MathJye, .arithmatex, .SimpleMath"
 def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add) -> None:
     """All formulas of `tree` as marks. `html` is its source: what it lacks is not looked for."""
     kinds = _kinds(html)
+    if "jax_ignore" in html:
+        for node in outermost(tree, ignored.QUERY):
+            ignored.shield(node)
     if "script" in kinds:
         replace_scripts(tree, add)
     if "katex" in kinds:

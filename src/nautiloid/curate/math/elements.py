@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from nautiloid.curate.math import asciimath, ignored, images, katex, mathml
+from nautiloid.curate.math import asciimath, docutils, ignored, images, katex, mathml
 from nautiloid.curate.math.delimiters import Delimiters, find, stripped, undoubled
 from nautiloid.curate.math.formula import OPEN, unwrap_style
 from nautiloid.curate.math.runs import replace_runs
@@ -70,6 +70,9 @@ def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add)
     if "class" in kinds:
         for node in outermost(tree, _MATH_CLASSES):
             _math_class(node, add)
+    if docutils.made_pages(html):
+        for node in docutils.formulas(tree):
+            node.replace_with(add(docutils.to_tex(node), node.tag == "div", "docutils"))
     if "<su" in html or "<SU" in html:
         replace_runs(tree, add)
 

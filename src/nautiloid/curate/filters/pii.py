@@ -17,7 +17,7 @@ from nautiloid.curate.text.spans import protect
 # Every repetition is bounded, and every pattern starts with few characters: what stands before the
 # match is looked at behind its first character, which lets the engine skip all others at once.
 _KEY = re.compile(
-    r"""-----BEGIN\ [A-Z ]{0,20}PRIVATE\ KEY-----[\s\S]{0,8000}?-----END\ [A-Z ]{0,20}KEY-----
+    r"""-----BEGIN\ [A-Z ]{0,20}PRIVATE\ KEY-----(?:[^-]|-(?!----)){0,8000}-----END\ [A-Z ]{0,20}KEY-----
     | (?<![\w-])(?:
         (?:AKIA|ASIA)[0-9A-Z]{16}
       | gh[pousr]_[A-Za-z0-9]{36,255} | github_pat_[A-Za-z0-9_]{22,255}

@@ -19,9 +19,10 @@ import pyarrow as pa
 from nautiloid.core.files import write_json
 from nautiloid.core.types import Document
 from nautiloid.curate.decide import drops_of_unit
-from nautiloid.curate.flow import KEPT, Flow, Samples, Tally, sample_of, valid
+from nautiloid.curate.flow import Flow, Tally, valid
 from nautiloid.curate.heartbeat import Phase
 from nautiloid.curate.page import Page
+from nautiloid.curate.reservoir import KEPT, Samples, sample_of
 from nautiloid.curate.stage import Dropped
 from nautiloid.curate.store import (
     BatchWriter,

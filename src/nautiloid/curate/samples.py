@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from nautiloid.core.files import read_json, write_text
 from nautiloid.curate.finish import final_folder
-from nautiloid.curate.flow import KEPT, SAMPLE_CHARS, Samples
+from nautiloid.curate.reservoir import KEPT, SAMPLE_CHARS, Samples
 from nautiloid.curate.unit_work import unit_folder
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 from nautiloid.core.errors import InputError
 from nautiloid.core.files import write_json, write_text
 from nautiloid.core.types import Document
-from nautiloid.curate.flow import Flow, Samples, Tally, extract_step, sample_of, valid
+from nautiloid.curate.flow import Flow, Tally, extract_step, valid
 from nautiloid.curate.heartbeat import Phase
 from nautiloid.curate.page import Fault, Page
 from nautiloid.curate.reader import Item, Unit
+from nautiloid.curate.reservoir import Samples, sample_of
 from nautiloid.curate.stage import Dropped
 from nautiloid.curate.store import (
     DOCUMENTS,

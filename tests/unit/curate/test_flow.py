@@ -16,8 +16,9 @@ from nautiloid.core.types import Document
 from nautiloid.curate.decide import renumbered
 from nautiloid.curate.dedup.dedup import DECISIONS
 from nautiloid.curate.finish import without_lines
-from nautiloid.curate.flow import Flow, Samples, Step, Tally, sample_of, stage_step, step_names
+from nautiloid.curate.flow import Flow, Step, Tally, stage_step, step_names
 from nautiloid.curate.heartbeat import SIZE_BYTES, Heartbeat, Phase
+from nautiloid.curate.reservoir import Samples, sample_of
 from nautiloid.curate.shards import Cuts
 from nautiloid.curate.store import compact, result_facts, result_folder
 

@@ -91,6 +91,13 @@ def text(html: str) -> str:
         ('<p><span data-tex="x^2">junk</span><div data-formula="y">junk</div>', "$x^2$ $$y$$"),
         (ASCIIMATH + "<p>a `x^2` b <mathjax>#1/2#</mathjax>", r"a $x^{2}$ b $\frac{1}{2}$"),
         ("<p><i>a</i><sup>2</sup> + <i>b</i><sup>2</sup> = <var>c</var><sup>2</sup>.", "$a^{2} + b^{2} = c^{2}$."),
+        (
+            '<meta name="generator" content="Docutils 0.23"><p><span class="formula"><span class="fraction">'
+            '<span class="ignored">(</span><span class="numerator"><i>a</i></span><span class="ignored">)/(</span>'
+            '<span class="denominator"><i>b</i></span><span class="ignored">)</span></span> + <i>x</i>'
+            '<span class="scripts"><sup class="script">2</sup><sub class="script"><i>i</i></sub></span></span>',
+            r"$\frac{a}{b} + x_{i}^{2}$",
+        ),
         ("<p>10<sup>&minus;3</sup> and x<sub>i</sub>", "$10^{-3}$ and $x_{i}$"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nautiloid.curate.math.formula import OPEN
 from nautiloid.curate.math.mathml import convert
+from nautiloid.curate.math.strokes import fence
 from nautiloid.curate.math.tree import Element
 
 QUERY = "span.formula, div.formula"
@@ -88,7 +89,17 @@ def _add(out: list[Element], node: LexborNode, font: str, depth: int) -> None:
         out.append(Element("msqrt", {}, [_part(node, ".root", font, depth)]))
     elif "text" in names:
         out.append(Element("mtext", {}, text=node.text(deep=True)))
-    elif "environment" in names or "array" in names:
+    elif "array" in names and (bracket := node.css_first(".bracket")) is not None:
+        form = "postfix" if "align-r" in (bracket.attributes.get("class") or "") else "prefix"
+        char = fence([], "".join(node.text(deep=True).split()))
+        out.append(Element("mo", {"fence": "true", "form": form}, text=char))
+    elif "embellished" in names:
+        out.append(_accented(node, font, depth))
+    elif "overline" in names or "underline" in names:
+        line = Element("mo", {"stretchy": "true"}, text="\u203e")
+        tag = "mover" if "overline" in names else "munder"
+        out.append(Element(tag, {}, [_row(_content(node, font, depth)), line]))
+    elif "environment" in names or "array" in names or "bracketcases" in names:
         out.append(_table(node, font, depth, "align" in names))
     elif tag == "i":
         out += [
@@ -103,6 +114,8 @@ def _add(out: list[Element], node: LexborNode, font: str, depth: int) -> None:
         out += _content(node, inner, depth)
 
 
+# What docutils prints above a letter -> the accent.
+_ACCENTS = {"\u2012": "\u00af", "\u2013": "\u00af", "\u2014": "\u00af"}
 _CLUSTER = re.compile(r"\S[\u0300-\u036f\u20d0-\u20ff]*")
 
 
@@ -129,10 +142,22 @@ def _scripted(
     return Element(tags[1], {}, [base, above]) if above is not None else base
 
 
+def _accented(node: LexborNode, font: str, depth: int) -> Element:
+    mark, base = node.css_first("sup"), node.css_first(".base")
+    if mark is None or base is None:
+        return _row(_content(node, font, depth))
+    char = mark.text(deep=True).strip()
+    accent = Element("mo", {"stretchy": "false"}, text=_ACCENTS.get(char, char))
+    return Element("mover", {"accent": "true"}, [_row(_content(base, font, depth)), accent])
+
+
 def _table(node: LexborNode, font: str, depth: int, is_aligned: bool) -> Element:
     rows: list[Element] = []
     for line in node.css(".arrayrow"):
-        cells = [Element("mtd", {}, _content(cell, font, depth)) for cell in line.css(".arraycell")]
+        cells = [
+            Element("mtd", {}, _content(cell, font, depth))
+            for cell in line.css(".arraycell, .case")
+        ]
         if any(cell.children for cell in cells):
             rows.append(Element("mtr", {}, cells))
     return Element("mtable", {"class": "align"} if is_aligned else {}, rows)

@@ -1,6 +1,9 @@
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -492,6 +495,37 @@ def test_a_killed_run_goes_on_where_it_stopped(server, settings):
     assert document.text == text
     assert len(answered) == 8
     assert len(set(answered)) == 8
+
+
+def test_a_process_that_is_killed_has_paid_for_something(server, settings):
+    text = "\n\n".join(f"Paragraph {i} has words." for i in range(8))
+    small = replace(settings, chunk_tokens=12, concurrency=1)
+    answered = []
+    server.behave = lambda page, number: (time.sleep(0.05), answered.append(page)) and page
+    code = (
+        "import json, sys\n"
+        "from nautiloid.core.config import from_json\n"
+        "from nautiloid.curate.clean.http import Http\n"
+        "settings, text = json.load(sys.stdin)\n"
+        "with from_json(Http, settings).open() as endpoint:\n"
+        "    endpoint.clean(text)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment)
+    assert child.stdin
+    child.stdin.write(json.dumps([to_json(small), text]).encode())
+    child.stdin.close()
+    deadline = time.monotonic() + 60
+    while len(answered) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    paid = len(answered)
+    assert 4 <= paid <= 8
+    (document,) = run(small, text)
+    assert document.text == text
+    assert len(set(answered)) == 8
+    assert len(answered) <= 8 + 1  # the answer on its way when the process died
 
 
 def test_what_does_not_fit_is_not_sent(server, settings):

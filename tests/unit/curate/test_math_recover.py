@@ -98,6 +98,7 @@ def text(html: str) -> str:
             '<span class="scripts"><sup class="script">2</sup><sub class="script"><i>i</i></sub></span></span>',
             r"$\frac{a}{b} + x_{i}^{2}$",
         ),
+        ("<p>many (2<sup>32</sup> or more) and <i>f</i>(<i>x</i>)=<i>x</i><sup>2</sup>", "many ($2^{32}$ or more) and $f(x)=x^{2}$"),
         ("<p>10<sup>&minus;3</sup> and x<sub>i</sub>", "$10^{-3}$ and $x_{i}$"),
     ],
 )  # fmt: skip

@@ -129,8 +129,11 @@ class _Row:
             # Punctuation of the sentence.
             rest = tex[len(tex) - trailing :] + rest
             tex = tex[: len(tex) - trailing]
+        head = (self.texts[first] or "")[:cut]
+        if tex[0] in "([" and _is_open(tex):
+            # A bracket of the sentence around the formula.
+            head, tex = head + tex[0], tex[1:].lstrip()
         mark = add(tex, False, "runs")
-        head = (self.texts[first] or "")[:cut] if self.texts[first] is not None else ""
         self.nodes[first].replace_with(head + mark + rest)
         for node in self.nodes[first + 1 : last + 1]:
             node.replace_with("")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from nautiloid.curate.extract import _markdown as markdown
 from nautiloid.curate.extract import _prune as prune
 from nautiloid.curate.extract import _source as source
 from nautiloid.curate.extract._block import Kind
-from nautiloid.curate.extract._element import parse
 from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._walk import Walker
 from nautiloid.curate.math.formula import OPEN, SHIELDS, Formula
@@ -19,10 +18,15 @@ from nautiloid.curate.math.recover import Recovery
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 _LICENCE = re.compile(
-    r"""<(?:meta|link|a)\b[^<>]{0,500}?\b(?:rel|name|property)\s?=\s?["']?(?:cc:|dc\.|dcterms\.)?license\b[^<>]{0,500}""",
-    re.IGNORECASE,
+    r"""(?i)<(?:meta|link|a)\b.*?\b(?:rel|name|property)\s?=\s?["']?(?:cc:|dc\.|dcterms\.)?license\b""",
+    re.DOTALL,
 )
+_MOST_LICENCES = 50
+_TAG_CHARS = 600
 _VALUE = re.compile(r"""(?:content|href)\s?=\s?["']?([^"'\s<>][^"'<>]{0,300})""", re.IGNORECASE)
+_MAIN = "main, [role=main]"
+_MOST_MAINS = 4
+MAIN_SHARE = 0.5
 # Their content must not be seen as tags; formulas inside have been taken out before.
 _STRIPPED = "script, style, noscript, template, svg, iframe, noembed, noframes, textarea"
 
@@ -64,7 +68,12 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
     title = " ".join(title_node.text().split()) if title_node is not None else ""
     for node in tree.css(_STRIPPED):
         node.decompose(recursive=False)
-    tokens = Tokens.of(root.html or "")
+    tokens = Tokens.of((root if keeps_all else _content(tree, root)).html or "")
+    if "xmp" in tokens.names or "plaintext" in tokens.names:
+        # Their content is no markup, but the serialiser writes it as if it were.
+        escaped = source.without_raw(html)
+        if escaped != html:
+            return extract_html(escaped, url, keeps_all=keeps_all)
     walker = Walker(tokens, recovery, keeps_all)
     walker.walk()
     blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans, title)
@@ -84,15 +93,21 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
         text = text.replace(OPEN, "")
     licences = _licences(html) if "license" in html else ()
     title = recovery.render(recovery.in_text(title), True)
-    return Extraction(text, title or None, _language(tokens), tuple(formulas), licences)
+    return Extraction(text, title or None, _language(tree, root), tuple(formulas), licences)
 
 
 def _licences(html: str) -> tuple[str, ...]:
     """What `meta name=license` and links with `rel=license` name, each once."""
     found: dict[str, None] = {}
-    for match in _LICENCE.finditer(html):
-        value = _VALUE.search(match.group(0))
-        if value is not None:
+    position = 0
+    for _ in range(_MOST_LICENCES):
+        position = html.find("license", position)
+        if position < 0:
+            break
+        start = html.rfind("<", max(0, position - _TAG_CHARS), position)
+        tag = html[start : html.find(">", position, position + _TAG_CHARS)] if start >= 0 else ""
+        position += len("license")
+        if _LICENCE.match(tag) and (value := _VALUE.search(tag)):
             found[value.group(1).strip()] = None
     return tuple(found)
 
@@ -105,17 +120,24 @@ def _unshielded(text: str) -> str:
     return text
 
 
-def _language(tokens: Tokens) -> str | None:
+def _content(tree: LexborHTMLParser, root: LexborNode) -> LexborNode:
+    """The main element where it is marked and holds title and most text: the rest is not even read."""
+    mains = tree.css(_MAIN)
+    if not mains or len(mains) > _MOST_MAINS or tree.body is None:
+        return root
+    main = mains[0]
+    inside = {node.mem_id for node in main.css(_MAIN)} | {main.mem_id}
+    if main.css_first("h1") is None or any(node.mem_id not in inside for node in mains):
+        return root
+    return main if len(main.text()) >= MAIN_SHARE * len(tree.body.text()) else root
+
+
+def _language(tree: LexborHTMLParser, root: LexborNode) -> str | None:
     """Of the `html` element, else of a meta element."""
-    for name, rest in zip(tokens.names[:200], tokens.attributes, strict=False):
-        found = ""
-        if name == "html":
-            attributes = parse(name, rest).attributes
-            found = attributes.get("lang") or attributes.get("xml:lang") or ""
-        elif name == "meta" and "content-language" in rest.lower():
-            found = parse(name, rest).attributes.get("content", "")
-        elif name == "body":
-            return None
-        if match := _LANGUAGE.fullmatch(found.strip()):
-            return match.group(0).replace("_", "-")
-    return None
+    attributes = root.attributes
+    found = attributes.get("lang") or attributes.get("xml:lang")
+    if not found:
+        meta = tree.css_first('meta[http-equiv="content-language" i]')
+        found = meta.attributes.get("content") if meta is not None else None
+    match = _LANGUAGE.fullmatch((found or "").strip())
+    return match.group(0).replace("_", "-") if match else None

@@ -35,15 +35,13 @@ _NESTING = names(
 
 
 def mended(html: str) -> str:
-    """Source without the walker's mark, without raw text elements, and of bounded depth."""
+    """Source without the walker's mark and of bounded depth."""
     if "\x01" in html:
         html = html.replace("\x01", "")
     if "&#" in html:
         html = _BREAK_REFERENCE.sub("", html)
     if len(html) > _LONG_PAGE:
         html = _LONG_TAG.sub(_without_many, html)
-    if "<xmp" in html or "<XMP" in html or "<plaintext" in html or "<PLAINTEXT" in html:
-        html = _without_raw(html)
     if html.count("<") > _MANY_TAGS and not _is_shallow(html):
         html = _flattened(html)
     return html
@@ -68,14 +66,15 @@ def _without_many(match: re.Match[str]) -> str:
     return match.group(0) if match.group(0).count("=") < 2_000 else match.group(1) + " "
 
 
-def _without_raw(html: str) -> str:
+def without_raw(html: str) -> str:
     """`xmp` and `plaintext` as `pre`: what is in them is text, tags included."""
+    lower = html.lower()
     parts: list[str] = []
     done = 0
     while match := _RAW.search(html, done):
         parts.append(html[done : match.start()])
         name = match.group(1).lower()
-        stop = html.lower().find(f"</{name}", match.end()) if name == "xmp" else -1
+        stop = lower.find(f"</{name}", match.end()) if name == "xmp" else -1
         raw = html[match.end() : stop if stop >= 0 else len(html)]
         raw = raw.replace("&", "&amp;").replace("<", "&lt;")
         parts.append(f"<pre>{raw}</pre>")

@@ -9,6 +9,8 @@ from itertools import accumulate
 
 # The serialiser escapes `<` and `>` inside attributes and closes every element.
 _TAG = re.compile("<([^ >]*)([^>]*)>")
+# What the text of a block must be cleaned of; most pages have none of them.
+ODD = "\t\x0b\x0c\r\u00ad\u200b\u200e\u200f\u2028\u2060\u3000\ufeff"
 _COMMENT = re.compile("<!--.*?-->", re.DOTALL)
 
 
@@ -20,11 +22,13 @@ class Tokens:
         texts: As serialised: `&amp;`, `&lt;`, `&gt;`, `&nbsp;` are escaped.
         names: Of the tags, lower case, end tags with their slash.
         attributes: What follows the name, with the space before it; "" where nothing does.
+        odd: Characters of `ODD` that the page has.
     """
 
     texts: list[str]
     names: list[str]
     attributes: list[str]
+    odd: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, html: str) -> Tokens:
@@ -32,7 +36,10 @@ class Tokens:
         if "<!--" in html:
             html = _COMMENT.sub("", html)
         parts = _TAG.split(html)
-        return cls(parts[0::3], parts[1::3], parts[2::3])
+        odd = [char for char in ODD if char in html]
+        if "&nbsp;" in html:
+            odd.append("\xa0")
+        return cls(parts[0::3], parts[1::3], parts[2::3], tuple(odd))
 
     @cached_property
     def sums(self) -> list[int]:

@@ -34,6 +34,7 @@ CHROME_SHARE = 0.4
 HIDDEN_SHARE = 0.7
 _SMALL_SHARE = 0.12
 _MAX_INDENT = 60
+_SHORT = 200
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class Walker:
         self._language = ""
         self._code_end = (-1, 0)
         self._code_depth = 0
+        self._odd = tokens.odd
         self._paragraph: int | None = None
         self._has_delimiters = recovery.delimiters.backticks
 
@@ -201,15 +203,22 @@ class Walker:
             self._add(text, Kind.HEADING + self._heading if self._heading else self._kind, links)
 
     def _clean(self, raw: str) -> str:
-        text = " ".join(unescape(raw).split())
-        if BREAK in text:
-            text = _GAPS.sub("\n\n", _BREAKS.sub("\n", text).strip())
-            if self._heading:
-                text = " ".join(text.split())
+        text = unescape(raw).replace("\n", " ").strip()
+        if len(text) < _SHORT:
+            is_plain = text.isprintable()
+        else:
+            # A look at each character costs more than the few that can matter in a paragraph.
+            is_plain = BREAK not in text and not any(char in text for char in self._odd)
+        if not is_plain or "  " in text:
+            text = " ".join(text.split())
+        if not is_plain:
+            if BREAK in text:
+                text = _GAPS.sub("\n\n", _BREAKS.sub("\n", text).strip())
+                if self._heading:
+                    text = " ".join(text.split())
+            text = _INVISIBLE.sub("", text).strip()
         if self._heading:
             text = _ANCHORS.sub("", text)
-        if not text.isprintable():
-            text = _INVISIBLE.sub("", text).strip()
         return self.recovery.in_text(text)
 
     def _add(self, text: str, kind: int, link_chars: int = 0) -> None:
@@ -452,11 +461,19 @@ class Walker:
     def _open_code(self, at: int) -> int:
         if self._element is not None and self._element.is_listing:
             return self._pre(at)
+        names, texts = self.names, self.tokens.texts
+        closing = "/" + names[at]
+        # Nearly all code is one text, or one span in it.
+        if not self._code_depth:
+            if names[at + 1] == closing:
+                self._append_code(texts[at + 1])
+                return at + 2
+            if names[at + 1 : at + 4] == ["span", "/span", closing]:
+                self._append_code("".join(texts[at + 1 : at + 4]))
+                return at + 4
         # A key combination is a `kbd` of several.
         self._code_depth += 1
         return self._open_mark(at) if self._code_depth == 1 else at + 1
-
-    # Inline
 
     def _open_mark(self, at: int) -> int:
         self._marks.append((self._flushes, len(self._buffer), self._link_chars))
@@ -479,14 +496,17 @@ class Walker:
             return at + 1
         text = self._content()
         if text:
-            made = self._inline_code(text)
-            buffer = self._buffer
-            # Neighbours are one piece of code in several typefaces.
-            if self._code_end == (self._flushes, len(buffer)) and buffer[-1][-1] == made[0] == "`":
-                made = buffer.pop()[:-1] + made[1:]
-            buffer.append(made)
-            self._code_end = (self._flushes, len(buffer))
+            self._append_code(text)
         return at + 1
+
+    def _append_code(self, text: str) -> None:
+        """Inline code; neighbours are one piece in several typefaces."""
+        made = self._inline_code(text)
+        buffer = self._buffer
+        if self._code_end == (self._flushes, len(buffer)) and buffer[-1][-1:] == made[:1] == "`":
+            made = buffer.pop()[:-1] + made[1:]
+        buffer.append(made)
+        self._code_end = (self._flushes, len(buffer))
 
     def _inline_code(self, text: str) -> str:
         if OPEN in text:

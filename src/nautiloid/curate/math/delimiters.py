@@ -85,7 +85,9 @@ def configured(html: str) -> Delimiters:
         ):
             dollars = bool(_DOLLARS_ON.search(html, max(position - 120, 0), position + 2))
         position = html.find("$", position + 1)
-    backticks = "`" in html and ("AM_" in html or "scii" in html or "SCII" in html)
+    backticks = (
+        "`" in html and "Math" in html and ("AM_" in html or "scii" in html or "SCII" in html)
+    )
     return Delimiters(dollars, backticks and bool(_BACKTICKS_ON.search(html)))
 
 

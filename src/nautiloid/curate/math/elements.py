@@ -27,6 +27,7 @@ _STEMS = tuple(name[5:] for name in (*_ATTRIBUTES, "data-value"))
 _NOT_TEX_NAMES = "true false yes no on off inline block display 0 none auto math"
 _NOT_TEX = frozenset(_NOT_TEX_NAMES.split())
 _IMAGE = re.compile(r"[tT]e[xX]|TEX|\\\\|\$|ormula|math|MATH|%5[cC]|ck12|&#92;|&#36;")
+_CAPITALS = re.compile(r"<(?:HTML|HEAD|BODY|TITLE|META|P|IMG)\b")
 # A second formula in the same text.
 _NESTED = re.compile(r"\\\\[()\[\]]")
 # Elements for code: of class math they hold TeX and nothing else.
@@ -97,11 +98,9 @@ def _kinds(html: str) -> set[str]:
         elif html[position - 1] in "MA":
             kinds.add("element")
         position = html.find("ath", position + 3)
-    if "MATH" in html:
-        kinds.add("element")
     if "atex" in html:
         kinds.add("katex")
-    if "mjx-" in html:
+    if "element" in kinds and "mjx-" in html:
         kinds.add("mathjax")
     return kinds
 
@@ -118,7 +117,8 @@ def _has_attribute(html: str) -> bool:
 
 def _has_image(html: str) -> bool:
     """Whether an image may be a formula."""
-    for tag in ("<img", "<IMG"):
+    # Only old pages, LaTeX2HTML's among them, write names in capitals.
+    for tag in ("<img", "<IMG") if _CAPITALS.search(html, 0, 2000) else ("<img",):
         position = html.find(tag)
         while position != -1:
             end = html.find(">", position)

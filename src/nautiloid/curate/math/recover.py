@@ -27,7 +27,6 @@ from nautiloid.curate.math.formula import (
 )
 
 _ESCAPED_TWICE = re.compile(r"&(?:lt|gt|amp|quot|nbsp);")
-_CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
 _PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
 # XML closes any element in its own tag; HTML would leave these open to the end of the page.
 _CLOSED_NAMES = (
@@ -36,6 +35,7 @@ _CLOSED_NAMES = (
 _CLOSED = frozenset(_CLOSED_NAMES.split())
 _LINE_HEAD = re.compile(r"[ \t]*(?:(?:[-*+]|[0-9]{1,9}[.)]|>)[ \t]+)*")
 _SENTENCE_END = frozenset(".,;:!?")
+_NONE = Formula("", False, "")
 
 
 class Recovery:
@@ -55,8 +55,6 @@ class Recovery:
         """Source fit for the parser, and the recovery of its page."""
         if CLOSE in html:
             html = html.replace(CLOSE, "")
-        if "&#" in html:
-            html = _CLOSE_REFERENCE.sub("", html)
         if html.startswith("<?xml") or html[:200].lstrip().startswith("<?xml"):
             html = _closed(html)
         if "<mml:" in html or "<m:m" in html or "<math:" in html or "<mathml:" in html:
@@ -106,7 +104,7 @@ class Recovery:
     def _plain(self, tex: str) -> str:
         """TeX without marks of formulas inside it: their TeX instead."""
         if OPEN in tex:
-            tex = MARK.sub(lambda mark: self.formulas[int(mark.group(1))].tex, tex)
+            tex = MARK.sub(lambda mark: self._at(mark).tex, tex)
         return tex
 
     def protect(self, text: str) -> str:
@@ -115,7 +113,13 @@ class Recovery:
 
     def kept(self, text: str) -> list[Formula]:
         """Formulas whose marks are in `text`, in its order."""
-        return [self.formulas[int(mark.group(1))] for mark in MARK.finditer(text)]
+        found = (self._at(mark) for mark in MARK.finditer(text))
+        return [formula for formula in found if formula is not _NONE]
+
+    def _at(self, mark: re.Match[str]) -> Formula:
+        """The formula of a mark; an empty one for a mark that the page wrote as references."""
+        index = int(mark.group(1))
+        return self.formulas[index] if index < len(self.formulas) else _NONE
 
     def render(self, text: str, is_inline: bool = False) -> str:
         """Text with TeX in place of marks: display formulas on their own lines.
@@ -132,14 +136,15 @@ class Recovery:
         return text.translate(UNSHIELD) if SHIELDED.search(text) else text
 
     def _inline(self, mark: re.Match[str]) -> str:
-        return f"${self.formulas[int(mark.group(1))].tex}$".replace("\n", " ")
+        tex = self._at(mark).tex
+        return f"${tex}$".replace("\n", " ") if tex else ""
 
     def _line(self, line: str) -> str:
         """One line of text, as several where display formulas stand in it."""
         if OPEN not in line:
             return line
         marks = list(MARK.finditer(line))
-        if not any(self.formulas[int(mark.group(1))].is_display for mark in marks):
+        if not any(self._at(mark).is_display for mark in marks):
             return MARK.sub(self._inline, line)
         match = _LINE_HEAD.match(line)
         prefix = match.group() if match else ""
@@ -149,7 +154,7 @@ class Recovery:
         current = prefix
         position = len(prefix)
         for mark in marks:
-            formula = self.formulas[int(mark.group(1))]
+            formula = self._at(mark)
             current += line[position : mark.start()]
             position = mark.end()
             if not formula.is_display:

@@ -13,7 +13,7 @@ from nautiloid.curate.extract import _source as source
 from nautiloid.curate.extract._block import Kind
 from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._walk import Walker
-from nautiloid.curate.math.formula import OPEN, SHIELDS, Formula
+from nautiloid.curate.math.formula import CLOSE, OPEN, SHIELDS, Formula
 from nautiloid.curate.math.recover import Recovery
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
@@ -88,9 +88,9 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
     if OPEN in text:
         lines = text.split("\n")
         text = "\n".join(recovery.render(line) if OPEN in line else line for line in lines)
-    if OPEN in text:
+    if OPEN in text or CLOSE in text:
         # An icon of the page.
-        text = text.replace(OPEN, "")
+        text = text.replace(OPEN, "").replace(CLOSE, "")
     licences = _licences(html) if "license" in html else ()
     title = recovery.render(recovery.in_text(title), True)
     return Extraction(text, title or None, _language(tree, root), tuple(formulas), licences)
@@ -129,7 +129,8 @@ def _content(tree: LexborHTMLParser, root: LexborNode) -> LexborNode:
     inside = {node.mem_id for node in main.css(_MAIN)} | {main.mem_id}
     if main.css_first("h1") is None or any(node.mem_id not in inside for node in mains):
         return root
-    return main if len(main.text()) >= MAIN_SHARE * len(tree.body.text()) else root
+    is_most = len(main.text_lexbor()) >= MAIN_SHARE * len(tree.body.text_lexbor())
+    return main if is_most else root
 
 
 def _language(tree: LexborHTMLParser, root: LexborNode) -> str | None:

@@ -165,8 +165,7 @@ class _Page:
                 first = span.first - (self.blocks[span.first - 1].kind > Kind.HEADING)
                 kept[first : span.last] = b"\1" * (span.last - first)
         for index in (*range(start), *range(stop, len(self.blocks))):
-            if not kept[index]:
-                self.dead[index] = 1
+            self.dead[index] |= not kept[index]
 
     def drop_linked(self) -> None:
         """Elements that are lists of links, on pages that are not."""
@@ -188,7 +187,7 @@ class _Page:
     def drop_phrases(self, is_sure: bool) -> None:
         """Lines that say how to move on, share or log in."""
         for index, block in enumerate(self.blocks):
-            if self.dead[index] or block.chars >= SHORT or block.kind not in (Kind.TEXT, Kind.TERM):
+            if block.chars >= SHORT or block.kind > Kind.TERM or self.dead[index]:
                 continue
             text = block.text
             if block.is_item and is_sure and block.link_chars < 0.8 * block.chars:

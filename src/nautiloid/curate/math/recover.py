@@ -27,6 +27,7 @@ from nautiloid.curate.math.formula import (
 )
 
 _ESCAPED_TWICE = re.compile(r"&(?:lt|gt|amp|quot|nbsp);")
+_CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
 _PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
 # XML closes any element in its own tag; HTML would leave these open to the end of the page.
 _CLOSED_NAMES = (
@@ -55,6 +56,8 @@ class Recovery:
         """Source fit for the parser, and the recovery of its page."""
         if CLOSE in html:
             html = html.replace(CLOSE, "")
+        if "&#" in html:
+            html = _CLOSE_REFERENCE.sub("", html)
         if html.startswith("<?xml") or html[:200].lstrip().startswith("<?xml"):
             html = _closed(html)
         if "<mml:" in html or "<m:m" in html or "<math:" in html or "<mathml:" in html:
@@ -117,7 +120,7 @@ class Recovery:
         return [formula for formula in found if formula is not _NONE]
 
     def _at(self, mark: re.Match[str]) -> Formula:
-        """The formula of a mark; an empty one for a mark that the page wrote as references."""
+        """The formula of a mark; an empty one for a mark that is not ours."""
         index = int(mark.group(1))
         return self.formulas[index] if index < len(self.formulas) else _NONE
 

@@ -7,10 +7,11 @@ Pages, curation, tokenizer, pretraining, fine-tuning on two environments with th
 accuracy of the untrained, the pretrained and the tuned model, sample chats, report. Every stage
 goes on where it was interrupted.
 
-On 2 cores: under 6 minutes (corpus 16 s, tokenizer 2, pretraining 130, fine-tuning 145, evaluation
-30). Held-out loss 3.85 nats a token, 2.15 bits a byte; unigram entropy 6.38 nats. 500 held-out
-problems each: untrained and pretrained 0 %, tuned with thinking 87 % on chained sums and 79 % on
-sorting, without thinking 6 % and 58 %. Other installed packages make another corpus and other figures.
+On 2 cores about 7 minutes: pages 50 s and curation 20 (by their processor time), tokenizer 2, pretraining 130,
+fine-tuning 145, evaluation 30. Of 1,036 pages here the extraction finds 99.7 % of the words, every code block and 96 to
+99 % of the formulas, by how docutils writes them. Held out, untrained and pretrained models solve nothing; the tuned
+one solves most chained sums and sorting problems when it thinks, few sums when it does not. Other installed packages
+make another corpus and other figures; done.json has those of a run.
 """
 
 from __future__ import annotations

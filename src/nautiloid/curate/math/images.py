@@ -46,7 +46,8 @@ def of(image: LexborNode) -> Formula | None:
     if not alt and not source:
         return None
     names = (attributes.get("class") or "").lower().split()
-    known = not _CLASSES.isdisjoint(names)
+    # Old Sphinx marks the block and not the image in it.
+    known = not _CLASSES.isdisjoint(names) or (alt != "" and _parent_says_display(image))
     from_url = any(host in source for host in _HOSTS) if len(source) < 20_000 else False
     encoding = "image_alt"
     tex = unescaped(alt)

@@ -166,7 +166,8 @@ class Recovery:
             if current.strip() and current != prefix:
                 lines.append(current.rstrip())
                 current = indent
-            tex = formula.tex.replace("\n", "\n" + indent)
+            # Marks of a quotation would stand inside the TeX.
+            tex = formula.tex.replace("\n", " " if ">" in indent else "\n" + indent)
             # A full stop behind a formula gets no line of its own.
             stop = line[position : position + 1]
             if stop not in _SENTENCE_END or line[position + 1 : position + 2].strip():

@@ -17,7 +17,7 @@ from nautiloid.recipes.repro._arms import formula_spans, plain, standard
 from nautiloid.recipes.repro._pages import PageSample, PageSet, chosen_pages, fetch, formula_pages
 from nautiloid.recipes.repro._rst import markdown
 from nautiloid.recipes.repro._survival import survival
-from nautiloid.recipes.repro._verdict import Difference, compare, difference, verdict
+from nautiloid.recipes.repro._verdict import Difference, compare, contrast, difference, verdict
 from nautiloid.recipes.repro.cc_math import gpu, prepare, recipe
 
 FORMULA = r'<span class="math notranslate nohighlight">\(a_{%d} &lt; b\)</span>'
@@ -233,6 +233,14 @@ def test_comparison_holds_every_figure() -> None:
     assert made["bits_per_byte"]["lynx"]["math"] == [1.5, 1.5]
     assert made["differences"]["lynx"]["code"]["mean"] == -0.5
     assert made["rule_says"] == "shape reproduced"
+
+
+def test_contrast_of_two_sets_is_paired() -> None:
+    less = compare({"dom": [scores(1.0), scores(2.0)], "lynx": [scores(1.1), scores(2.3)]}, 0.02)
+    more = compare({"dom": [scores(1.0), scores(2.0)], "lynx": [scores(1.4), scores(2.6)]}, 0.02)
+    found = contrast(more, less)["lynx"]["math"]
+    assert found["mean"] == pytest.approx(-0.3)
+    assert found["high"] == pytest.approx(-0.3)
 
 
 def test_presets_fit_together() -> None:

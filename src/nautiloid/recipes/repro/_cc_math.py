@@ -189,22 +189,30 @@ class CcMathRecipe(Recipe):
 
     def compare(self, run: Run, corpus: Path, arms: tuple[str, ...]) -> dict[str, Any]:
         """All figures of `results.json`."""
-        sets = {
-            name: _verdict.compare(
-                {
-                    arm: [
-                        read_json(run.path / folder_of(name, seed, arm) / "scores.json")
-                        for seed in range(self.seeds)
-                    ]
-                    for arm in arms
-                },
-                self.margin,
-            )
-            for name in self.sets
-        }
+        held_out = Jsonl(paths=(str(corpus / "held_out" / "math.jsonl.zst"),)).read()
+        inline = {sample.id for sample in held_out if "$$" not in (sample.text or "")}
+        sets: dict[str, Any] = {}
+        inline_only: dict[str, Any] = {}
+        for name in self.sets:
+            scores = {
+                arm: [
+                    read_json(run.path / folder_of(name, seed, arm) / "scores.json")
+                    for seed in range(self.seeds)
+                ]
+                for arm in arms
+            }
+            sets[name] = _verdict.compare(scores, self.margin)
+            if inline:
+                inline_only[name] = _verdict.compare(_verdict.only(scores, inline), self.margin)
         return {
             "verdict": sets[DECIDES]["rule_says"],
             "sets": sets,
+            "inline_only": inline_only,
+            "rendered_minus_control": (
+                _verdict.contrast(sets["rendered"], sets["control"])
+                if {"rendered", "control"} <= sets.keys()
+                else None
+            ),
             "tokens": self.tokens,
             "seeds": self.seeds,
             "margin": self.margin,

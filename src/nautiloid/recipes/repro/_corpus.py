@@ -135,11 +135,16 @@ def _totals(folder: Path, arm: str, pages: PageSet) -> dict[str, int]:
     tokenizer = Tokenizer.load(folder / "tokenizer")
     source = PageSample(path=str(folder / "pages" / f"{arm}.jsonl.zst"), pages=pages)
     texts = [sample.text or "" for sample in source.read()]
+    formulas = [(text, *span) for text in texts for span in _arms.formula_spans(text)]
+    displays = [(text, a, b) for text, a, b in formulas if text.startswith("$$", a)]
     return {
         "pages": len(texts),
         "bytes": sum(len(text.encode()) for text in texts),
         "tokens": sum(map(len, tokenizer.encode_batch(texts))),
-        "formulas": sum(len(_arms.formula_spans(text)) for text in texts),
+        "formulas": len(formulas),
+        "displays": len(displays),
+        "displays_on_own_line": sum(a == 0 or text[a - 1] == "\n" for text, a, _ in displays),
+        "displays_of_several_lines": sum(text[a:b].count("\n") > 2 for text, a, b in displays),
     }
 
 

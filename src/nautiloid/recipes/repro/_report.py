@@ -38,7 +38,7 @@ def tables(results: Mapping[str, Any]) -> Iterator[str]:
     """Means, then differences with their intervals, for every set of pages."""
     for name, compared in results["sets"].items():
         arms = compared["bits_per_byte"]
-        yield f"### `{name}`: {compared['rule_says']} by the rule"
+        yield f"### `{name}`"
         yield ""
         yield f"| bits per byte, mean of {results['seeds']} seeds | {' | '.join(arms)} |"
         yield f"|---|{'---|' * len(arms)}"
@@ -63,6 +63,33 @@ def tables(results: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f"| {title} | {peer} | {found['mean']:+.4f} | {found['low']:+.4f} to "
                     f"{found['high']:+.4f} | {low:+.4f} to {high:+.4f} |"
+                )
+        yield ""
+    if results["inline_only"]:
+        yield "### Held-out mathematics without displayed formulas"
+        yield ""
+        yield "| pages | difference, ours minus peer | peer | mean | 95 % over seeds |"
+        yield "|---|---|---|---|---|"
+        for name, compared in results["inline_only"].items():
+            for peer, by in compared["differences"].items():
+                for measure in ("math", "formulas"):
+                    found = by[measure]
+                    yield (
+                        f"| `{name}` | {NAMES[measure]} | {peer} | {found['mean']:+.4f} | "
+                        f"{found['low']:+.4f} to {found['high']:+.4f} |"
+                    )
+        yield ""
+    if results["rendered_minus_control"] is not None:
+        yield "### `rendered` less `control`: the encoding alone"
+        yield ""
+        yield "| difference of the differences | peer | mean | 95 % over seeds |"
+        yield "|---|---|---|---|"
+        for peer, by in results["rendered_minus_control"].items():
+            for measure, title in NAMES.items():
+                found = by[measure]
+                yield (
+                    f"| {title} | {peer} | {found['mean']:+.4f} | {found['low']:+.4f} to "
+                    f"{found['high']:+.4f} |"
                 )
         yield ""
 

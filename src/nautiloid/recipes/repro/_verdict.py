@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from statistics import mean, stdev
@@ -62,15 +62,42 @@ def difference(ours: Sequence[Scores], peer: Sequence[Scores], measure: str) -> 
         bits_per_byte(a, measure) - bits_per_byte(b, measure)
         for a, b in zip(ours, peer, strict=True)
     ]
-    half = _T95[min(len(values) - 2, len(_T95) - 1)] * stdev(values) / sqrt(len(values))
-    centre = mean(values)
+    centre, low, high = interval(values)
     return Difference(
         mean=centre,
-        low=centre - half,
-        high=centre + half,
+        low=low,
+        high=high,
         by_seed=tuple(values),
         documents=_over_documents(ours, peer, measure),
     )
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and two-sided 95 % t interval of at least two values.
+
+    >>> [round(x, 2) for x in interval([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48]
+    """
+    half = _T95[min(len(values) - 2, len(_T95) - 1)] * stdev(values) / sqrt(len(values))
+    return mean(values), mean(values) - half, mean(values) + half
+
+
+def contrast(more: Mapping[str, Any], less: Mapping[str, Any]) -> dict[str, Any]:
+    """How much larger the differences of one set are than those of another, paired over seeds.
+
+    Args:
+        more: What `compare` made of a set.
+        less: The same of another set with the same seeds.
+    """
+    found: dict[str, Any] = {}
+    for peer, by in more["differences"].items():
+        found[peer] = {}
+        for measure, values in by.items():
+            other = less["differences"][peer][measure]["by_seed"]
+            changes = [a - b for a, b in zip(values["by_seed"], other, strict=True)]
+            centre, low, high = interval(changes)
+            found[peer][measure] = {"mean": centre, "low": low, "high": high}
+    return found
 
 
 def _over_documents(
@@ -128,6 +155,19 @@ def compare(scores: Mapping[str, Sequence[Scores]], margin: float) -> dict[str, 
             peer: {m: asdict(d) for m, d in by.items()} for peer, by in differences.items()
         },
         "rule_says": verdict(differences, margin),
+    }
+
+
+def only(
+    scores: Mapping[str, Sequence[Scores]], ids: Collection[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The same scores with no other held-out mathematics than the documents `ids`."""
+    return {
+        arm: [
+            {**one, "math": {id: row for id, row in one["math"].items() if id in ids}}
+            for one in by_seed
+        ]
+        for arm, by_seed in scores.items()
     }
 
 

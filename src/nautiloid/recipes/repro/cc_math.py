@@ -38,7 +38,8 @@ difference (ours minus peer) on `mixed`:
   shape reproduced: both intervals on `math` lie below 0, and those on `code` and `text` below +0.02;
   not reproduced: an interval on `math` lies above 0, or one on `code` or `text` above +0.02;
   inconclusive: anything else.
-The preset `gpu` decides: 11.5 million tokens a model. The default has 0.5. `results.json` holds all figures.
+The preset `gpu` decides: 11.5 million tokens a model. The default has 0.5. `results.json` holds all figures; those
+of the run that decided are in `results/cc_math.json`, read in docs/reports/cc_math.md: shape reproduced.
 """
 
 from __future__ import annotations

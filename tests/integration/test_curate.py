@@ -19,6 +19,7 @@ PROSE = (
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     draw = random.Random(0)
+    page = ""
     for number in range(24):
         sentences = [
             " ".join(draw.choices(PROSE, k=draw.randint(9, 16))).capitalize() + "."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import queue
@@ -72,7 +73,13 @@ def _load(folder: Path, heartbeat: Heartbeat, stack: contextlib.ExitStack, threa
 
     pa.set_cpu_count(threads)
     pa.set_io_thread_count(max(1, threads))
-    return Jobs(folder, heartbeat, stack)
+    jobs = Jobs(folder, heartbeat, stack)
+    # A page makes and drops tens of thousands of objects in no cycles: looking for those less often,
+    # and never among what was loaded, saves a tenth of extraction.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    return jobs
 
 
 def _listen(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:

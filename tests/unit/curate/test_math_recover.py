@@ -126,7 +126,9 @@ def test_encoding(html, wanted):
 def test_what_stays_text(html):
     marked, recovery = recovered(html)
     assert recovery.formulas == []
-    assert marked == LexborHTMLParser(html).body.text()
+    body = LexborHTMLParser(html).body
+    assert body is not None
+    assert marked == body.text()
 
 
 def test_ignored_parts_stay_text():

@@ -405,3 +405,25 @@ def test_plain_takes_tags_for_text() -> None:
     found = Plain().extract(Page("p", b"<p>x", mime="text/html"))
     assert isinstance(found, Document)
     assert found.text == "<p>x"
+
+
+def test_blocks_inside_a_listing_add_no_lines() -> None:
+    html = f"""<p>{PROSE}</p><pre>import a
+<div class="viewcode-block" id="f"><a class="viewcode-back" href="x">[docs]</a>def f():
+    return 1</div>
+
+
+<div class="viewcode-block">def g():
+    pass</div>
+</pre>"""
+    assert text(html).endswith("```\nimport a\ndef f():\n    return 1\n\n\ndef g():\n    pass\n```")
+
+
+def test_titled_sidebar_is_content() -> None:
+    html = f'<p>{PROSE}</p><div class="sidebar"><p class="sidebar-title">Note</p><p>Box.</p></div><p>{PROSE}</p>'
+    assert "Box." in text(html)
+
+
+def test_links_side_by_side_are_words_apart() -> None:
+    steps = "<a href=1>Contents</a><a href=2>Previous Section 1</a><a href=3>Next Section 3</a>"
+    assert text(f"{steps}<div><h2>Series</h2><p>{PROSE}</p></div>") == f"## Series\n\n{PROSE}"

@@ -39,6 +39,8 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
     """The careful way: line breaks where elements make rows, gutters and hidden parts left out."""
     parts: list[str] = []
     ends_row = True
+    # Inside `pre` the line breaks between rows are there already.
+    is_pre = tokens.names[start] == "pre"
     at = start + 1
     while at <= stop:
         text = tokens.texts[at]
@@ -53,7 +55,9 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
         elif name in _ROWS:
             # An empty row is an empty line of the code.
             is_empty = name[0] == "/" and name != "/table" and tokens.names[at - 1] == name[1:]
-            if not ends_row or is_empty:
+            if is_pre and name[0] == "/" and tokens.texts[at + 1].startswith("\n"):
+                ends_row = False
+            elif not ends_row or is_empty:
                 parts.append("\n")
                 ends_row = True
         if tokens.attributes[at] and name not in VOID:

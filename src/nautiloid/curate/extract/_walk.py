@@ -110,6 +110,8 @@ class Walker:
             elif action is None and runs_on(name, rest):
                 at += 1
             elif name == "a" and 'class="' not in rest:
+                if buffer and names[at - 1] == "/a" and not text:
+                    append(" ")
                 self._link = len(buffer)
                 at += 1
             else:
@@ -169,6 +171,9 @@ class Walker:
         if role is Role.HIDDEN:
             return stop + 1 if share < HIDDEN_SHARE else None
         has_formula = OPEN in tokens.text(at, stop)
+        if any("sidebar-title" in rest or "titlepage" in rest for rest in self.attributes[at:stop]):
+            # A box with a title of its own: DocBook and docutils call it a sidebar.
+            return None
         if share < _SMALL_SHARE and not has_formula:
             return stop + 1
         within = set(self.names[at + 1 : stop])

@@ -55,7 +55,7 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
         elif name in _ROWS:
             # An empty row is an empty line of the code.
             is_empty = name[0] == "/" and name != "/table" and tokens.names[at - 1] == name[1:]
-            if is_pre and name[0] == "/" and tokens.texts[at + 1].startswith("\n"):
+            if is_pre and name[0] == "/" and _next_text(tokens, at, stop).startswith("\n"):
                 ends_row = False
             elif not ends_row or is_empty:
                 parts.append("\n")
@@ -67,6 +67,14 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
                 at = tokens.end(at)
         at += 1
     return "".join(parts)
+
+
+def _next_text(tokens: Tokens, at: int, stop: int) -> str:
+    """The text behind an end tag, and behind those that follow it at once."""
+    at += 1
+    while at < stop and not tokens.texts[at] and tokens.names[at][0] == "/":
+        at += 1
+    return tokens.texts[at]
 
 
 def tidied(code: str) -> str:

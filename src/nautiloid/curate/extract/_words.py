@@ -16,7 +16,7 @@ CHROME = names(
     headerlink anchor-link anchorjs-link heading-link header-anchor hash-link heading-anchor
     anchorlink permalink-icon viewcode-link viewcode-back copybtn copy-button copybutton
     clipboard-button sphinxsidebar sphinxsidebarwrapper related rel nav-path navpath navrow
-    navlist navtab navheader navfooter breadcrumb breadcrumbs breadcrumb-nav wy-breadcrumbs
+    navlist navtab docnav navheader navfooter breadcrumb breadcrumbs breadcrumb-nav wy-breadcrumbs
     wy-nav-side wy-nav-top rst-footer-buttons rst-versions mobile-nav bd-header bd-sidebar
     bd-toc bd-footer prev-next-area prev-next-bottom md-header md-sidebar md-footer md-tabs
     md-search md-content__button md-source-file md-top mw-editsection mw-jump-link mw-indicators

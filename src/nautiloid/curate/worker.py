@@ -75,7 +75,7 @@ def _load(folder: Path, heartbeat: Heartbeat, stack: contextlib.ExitStack, threa
     pa.set_io_thread_count(max(1, threads))
     jobs = Jobs(folder, heartbeat, stack)
     # A page makes and drops tens of thousands of objects in no cycles: looking for those less often,
-    # and never among what was loaded, saves a tenth of extraction.
+    # and never among what was loaded, costs nothing.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# Outputs of these were read while the extractor was written; the others were left alone until it stood.
+# Outputs of these were read while the extractor was written; the others when it had been measured.
 DEVELOPMENT = (
     "ceres-solver-doc",
     "geographiclib-doc",

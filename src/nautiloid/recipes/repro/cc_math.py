@@ -1,6 +1,6 @@
 """Does text that keeps its formulas make a better model? Three extractors, the same pages. (claim `cm-gains`)
 
-    nautiloid pretrain repro/cc_math                    # `mixed` alone, CPU, 2 cores: about an hour
+    nautiloid pretrain repro/cc_math                    # `mixed` alone, CPU, 2 cores: over an hour
     nautiloid pretrain repro/cc_math --preset prepare   # the corpus of all pages alone
     nautiloid pretrain repro/cc_math --preset gpu --corpus FOLDER   # the run that decides; minutes on one GPU
     nautiloid pretrain repro/cc_math --preset debug     # tiny pages, seconds

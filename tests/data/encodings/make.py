@@ -55,17 +55,23 @@ def documented(root: Path) -> list[str]:
 
 def printed(root: Path) -> list[str]:
     """What the tests of sympy's LaTeX printer expect."""
-    return [text for text in strings(root / "printing" / "tests" / "test_latex.py") if "\n" not in text]
+    return [
+        text for text in strings(root / "printing" / "tests" / "test_latex.py") if "\n" not in text
+    ]
 
 
 def usable(tex: str) -> bool:
     """ASCII, of a length worth a test, with a command or a script, without delimiters or markup of reST."""
     if len(tex) not in LENGTHS or not tex.isascii() or not re.search(r"\\[A-Za-z]|[\^_]", tex):
         return False
-    if any(mark in tex for mark in ("$", "==", "`", ":label:", ":nowrap:", "::", "%", "&&", "\\label")):
+    if any(
+        mark in tex for mark in ("$", "==", "`", ":label:", ":nowrap:", "::", "%", "&&", "\\label")
+    ):
         return False
     # Prose of the docstring that ran into the formula.
-    if re.search(r"(?<![\\A-Za-z])[A-Za-z]{2,} [A-Za-z]{2,}", re.sub(r"\\(text|mathrm)\{[^}]*\}", "", tex)):
+    if re.search(
+        r"(?<![\\A-Za-z])[A-Za-z]{2,} [A-Za-z]{2,}", re.sub(r"\\(text|mathrm)\{[^}]*\}", "", tex)
+    ):
         return False
     return tex.count("{") == tex.count("}") and not tex.startswith(("\\[", "\\("))
 
@@ -77,7 +83,9 @@ def rank(tex: str) -> str:
 
 def main() -> None:
     """Prints the candidates."""
-    roots = {name: Path(import_module(name).__file__).parent for name in ("sympy", "scipy", "numpy")}
+    roots = {
+        name: Path(import_module(name).__file__).parent for name in ("sympy", "scipy", "numpy")
+    }
     halves = (
         printed(roots["sympy"]) + documented(roots["sympy"]),
         documented(roots["scipy"]) + documented(roots["numpy"]),

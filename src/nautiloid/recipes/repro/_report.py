@@ -131,7 +131,8 @@ def picture(results: Mapping[str, Any], curves: Curves) -> str:
 
     library: Any = matplotlib
     sets = results["sets"]
-    with library.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cc-math", "font.size": 8}):
+    style = {"svg.fonttype": "none", "svg.hashsalt": "cc-math", "font.size": 8}
+    with library.rc_context({**style, "axes.unicode_minus": False}):
         figure: Any = Figure(figsize=(3.6 * len(sets), 5.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots(2, len(sets), squeeze=False, sharey="row")

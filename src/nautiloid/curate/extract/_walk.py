@@ -96,18 +96,18 @@ class Walker:
         texts, names, attributes = self.tokens.texts, self.names, self.attributes
         buffer = self._buffer
         append = buffer.append
-        get = ACTIONS.get
+        actions = list(map(ACTIONS.get, names))
         at, count = 0, len(names)
         while at < count:
             # White space between blocks would only be thrown away.
             if (text := texts[at]) and (buffer or not text.isspace()):
                 append(text)
-            name = names[at]
-            action = get(name)
-            rest = attributes[at]
-            if not rest:
+            action = actions[at]
+            if not (rest := attributes[at]):
                 at = at + 1 if action is None else action(self, at)
-            elif action is None and runs_on(name, rest):
+                continue
+            name = names[at]
+            if action is None and runs_on(name, rest):
                 at += 1
             elif name == "a" and 'class="' not in rest:
                 if buffer and names[at - 1] == "/a" and not text:

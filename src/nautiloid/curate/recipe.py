@@ -133,13 +133,15 @@ class CurateRecipe(Recipe):
 
     def summary(self) -> dict[str, str]:
         """Units, sizes and stages, for `--dry-run`."""
-        units = self.source.units()
+        units = self.source.units() if self.source.paths else ()
         size = sum(unit.size_bytes for unit in units)
         largest = max((unit.size_bytes for unit in units), default=0)
         steps = [kind_of(self.extractor), *self.names("stage"), *self.names("dedup")]
         settings = [f"{k} {v}" for k, v in vars(self.executor).items() if v is not None]
         return {
-            "units": f"{len(units):,} of {size / 1e6:,.1f} MB (the largest {largest / 1e6:,.1f} MB)",
+            "units": f"{len(units):,} of {size / 1e6:,.1f} MB (the largest {largest / 1e6:,.1f} MB)"
+            if self.source.paths
+            else "none: name the pages with --input",
             "stages": " -> ".join([*steps, *self.names("finish")]),
             "shards": f"{', '.join(self.shards.formats)} of {self.shards.shard_bytes / 1e6:,.0f} MB of text",
             "subsets": ", ".join(s.name for s in self.subsets) or "none",

@@ -146,7 +146,7 @@ def test_sizes_cover_every_batch():
 
 
 def test_uniform_routes_are_distinct_and_uniform(model):
-    routes = UniformRoutes(model, engine_of(model).seed)
+    routes = UniformRoutes(model, engine_of(model).intake.seed)
     layer = next(iter(model.moe_layers())).config
     assert routes.layers_LTK.shape[-1] == layer.num_experts_per_tok
     ordered = routes.layers_LTK.sort(-1).values

@@ -49,8 +49,8 @@ _FOOTNOTE = re.compile(
 def script(text: str, is_raised: bool, is_linked: bool) -> str:
     """A superscript or subscript in a line of text; formulas have been taken out before.
 
-    >>> script("th", True, False), script("10", True, False), script("max", False, False)
-    ('th', '\\u00b9\\u2070', '_{max}')
+    >>> script("th", True, False), ascii(script("10", True, False)), script("max", False, False)
+    ('th', "'\\\\xb9\\\\u2070'", '_{max}')
     """
     stripped = text.strip()
     if not stripped:

@@ -21,8 +21,6 @@ examples:
   nautiloid report runs/quickstart --out report.html
 """
 
-CURATION = "curate.recipe"
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
@@ -45,7 +43,7 @@ def main(argv: Sequence[str], *, verbose: bool) -> int:
     if not options.runs:
         raise InputError("nautiloid report", None, "name a run folder")
     from nautiloid.core.report.run_record import is_run, read_record
-    from nautiloid.core.report.run_report import write_report
+    from nautiloid.core.report.run_report import CURATION, write_report
 
     out = options.out or options.runs[0] / "report.html"
     first = options.runs[0]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import gc
 import json
 import os
 import queue
@@ -73,13 +72,7 @@ def _load(folder: Path, heartbeat: Heartbeat, stack: contextlib.ExitStack, threa
 
     pa.set_cpu_count(threads)
     pa.set_io_thread_count(max(1, threads))
-    jobs = Jobs(folder, heartbeat, stack)
-    # A page makes and drops tens of thousands of objects in no cycles: looking for those less often,
-    # and never among what was loaded, costs nothing.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    return jobs
+    return Jobs(folder, heartbeat, stack)
 
 
 def _listen(stream: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from nautiloid.curate.dedup._candidates import copies
 from nautiloid.curate.dedup._corpus import SETTINGS, Corpus
 from nautiloid.curate.dedup._lines import line_hashes, repeated
 from nautiloid.curate.dedup._shingles import fold
-from nautiloid.curate.dedup._spool import Spool
+from nautiloid.curate.dedup._spool import Spool, workspace
 from nautiloid.curate.dedup.dedup import DECISIONS, Dedup, dedup, quality
 
 ROWS = 1 << 16
@@ -79,10 +78,7 @@ class Exact(Dedup):
     def decide(self, sketches: Sequence[Path], out: Path, *, memory_bytes: int) -> None:
         """Texts first; addresses among what they leave; lines among what is left then."""
         corpus = Corpus.open(sketches, self.reference, self._settings())
-        work = out.with_name(f"{out.name}.work")
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        work.mkdir(parents=True)
-        try:
+        with workspace(out) as work:
             keeper = _forest.forest(corpus.count)
             itself = np.arange(corpus.count, dtype=keeper.dtype)
             if self.text is not None:
@@ -95,8 +91,6 @@ class Exact(Dedup):
                 left = keeper == itself
                 edits = repeated(corpus, left, self.line_documents, work / "lines", memory_bytes)
             self._write(corpus, keeper, is_text, edits, out)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
     def _normal(self, text: str) -> str:
         if self.text == "as_is":

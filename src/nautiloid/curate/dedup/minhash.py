@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from nautiloid.curate.dedup import _candidates, _forest
 from nautiloid.curate.dedup import _shingles as shingles
 from nautiloid.curate.dedup._arena import Arena, compare, join_similar
 from nautiloid.curate.dedup._corpus import SETTINGS, Corpus
-from nautiloid.curate.dedup._spool import Spool
+from nautiloid.curate.dedup._spool import Spool, workspace
 from nautiloid.curate.dedup.dedup import DECISIONS, Dedup, dedup, quality
 
 # characters of documents that are hashed at a time: 16 MB as code points
@@ -111,10 +110,7 @@ class MinHash(Dedup):
     def decide(self, sketches: Sequence[Path], out: Path, *, memory_bytes: int) -> None:
         """Components of all documents; see the class for what is written."""
         corpus = Corpus.open(sketches, self.reference, self._settings())
-        work = out.with_name(f"{out.name}.work")
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        work.mkdir(parents=True)
-        try:
+        with workspace(out) as work:
             first = _forest.forest(corpus.count)
             _candidates.copies(corpus, first, work / "copies", memory_bytes)
             parent = first.copy()
@@ -130,8 +126,6 @@ class MinHash(Dedup):
             removed = np.flatnonzero(keeper[: corpus.new] != np.arange(corpus.new))
             similarity = self._measure(corpus, first, keeper, removed, arena, work, memory_bytes)
             self._write(corpus, first, keeper, removed, similarity, out)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
     def _settings(self) -> bytes:
         text = "with" if self.threshold is not None else "without"

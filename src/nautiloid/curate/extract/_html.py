@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from nautiloid.curate.extract import _source as source
 from nautiloid.curate.extract._block import Kind
 from nautiloid.curate.extract._tokens import Tokens
 from nautiloid.curate.extract._walk import Walker
-from nautiloid.curate.math.formula import CLOSE, OPEN, SHIELDS, Formula
+from nautiloid.curate.math.formula import CLOSE, OPEN, Formula
 from nautiloid.curate.math.recover import Recovery
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
@@ -59,17 +58,6 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
         url: Where it came from.
         keeps_all: Leave navigation, headers and footers in.
     """
-    # All that is made here is dropped at the end, in no cycles: looking for some costs a tenth.
-    was_collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return _extract(html, url, keeps_all)
-    finally:
-        if was_collecting:
-            gc.enable()
-
-
-def _extract(html: str, url: str | None, keeps_all: bool) -> Extraction:
     html, recovery = Recovery.prepare(source.mended(html))
     tree = LexborHTMLParser(html)
     recovery.replace(tree)
@@ -85,7 +73,7 @@ def _extract(html: str, url: str | None, keeps_all: bool) -> Extraction:
         # Their content is no markup, but the serialiser writes it as if it were.
         escaped = source.without_raw(html)
         if escaped != html:
-            return _extract(escaped, url, keeps_all)
+            return extract_html(escaped, url, keeps_all=keeps_all)
     walker = Walker(tokens, recovery, keeps_all)
     walker.walk()
     blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans, title)
@@ -96,10 +84,7 @@ def _extract(html: str, url: str | None, keeps_all: bool) -> Extraction:
             if block.kind >= Kind.TABLE:
                 # A row of a table and a heading are one line.
                 block.text = recovery.render(block.text, True)
-    text = _unshielded(markdown.join(blocks))
-    if OPEN in text:
-        lines = text.split("\n")
-        text = "\n".join(recovery.render(line) if OPEN in line else line for line in lines)
+    text = recovery.render(markdown.join(blocks))
     if OPEN in text or CLOSE in text:
         # An icon of the page.
         text = text.replace(OPEN, "").replace(CLOSE, "")
@@ -122,14 +107,6 @@ def _licences(html: str) -> tuple[str, ...]:
         if _LICENCE.match(tag) and (value := _VALUE.search(tag)):
             found[value.group(1).strip()] = None
     return tuple(found)
-
-
-def _unshielded(text: str) -> str:
-    """Text with the characters that inline code hid; cheaper than a translation of all of it."""
-    for char, mark in SHIELDS.items():
-        if mark in text:
-            text = text.replace(mark, char)
-    return text
 
 
 def _content(tree: LexborHTMLParser, root: LexborNode) -> LexborNode:

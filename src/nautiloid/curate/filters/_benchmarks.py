@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,9 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from nautiloid.core.errors import InputError
+from nautiloid.data.files import reading
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".ndjson.gz", ".ndjson.zst")
 TEXT_ENDINGS = (".txt", ".md", ".txt.gz", ".txt.zst")
@@ -56,7 +55,7 @@ def benchmark_items(paths: Sequence[str], fields: Sequence[str]) -> Iterator[Ben
                 if text.strip():
                     has_text = True
                     yield BenchmarkItem(f"{path.name}:{number}", text)
-        except (OSError, EOFError, ValueError, RecursionError, zstandard.ZstdError) as error:
+        except (OSError, EOFError, ValueError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(str(path), None, f"the benchmark cannot be read: {error}") from None
@@ -89,22 +88,13 @@ def _rows(path: Path) -> Iterator[Any]:
             for batch in file.iter_batches(1024):
                 yield from cast(pa.RecordBatch, batch).to_pylist()
         return
-    with _open(path) as lines:
+    with reading(path) as raw, io.TextIOWrapper(raw, encoding="utf-8") as lines:
         if name.endswith(TEXT_ENDINGS):
             yield from _paragraphs(lines)
         else:
             for line in lines:
                 if line.strip():
                     yield json.loads(line)
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    if path.suffix == ".zst":
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True)
-        return io.TextIOWrapper(stream, encoding="utf-8")
-    return path.open(encoding="utf-8")
 
 
 def _paragraphs(lines: IO[str]) -> Iterator[str]:

@@ -15,8 +15,6 @@ OPEN, CLOSE = "\ue000", "\ue001"
 MARK = re.compile(f"{OPEN}([0-9]{{1,9}}){CLOSE}")
 SHIELDS = {"$": "\ufdd0", "\\": "\ufdd1", "`": "\ufdd2", "[": "\ufdd3"}
 SHIELD = str.maketrans(SHIELDS)
-UNSHIELD = str.maketrans({mark: char for char, mark in SHIELDS.items()})
-SHIELDED = re.compile(f"[{''.join(SHIELDS.values())}]")
 
 _BLANK = str.maketrans({"\xa0": " ", "\u200b": None, "\u2060": None, "\ufeff": None, "\r": "\n"})
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n[ \t]*")

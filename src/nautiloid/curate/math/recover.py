@@ -19,8 +19,7 @@ from nautiloid.curate.math.formula import (
     MAX_CHARS,
     OPEN,
     SHIELD,
-    SHIELDED,
-    UNSHIELD,
+    SHIELDS,
     Formula,
     aligned,
     clean,
@@ -135,17 +134,20 @@ class Recovery:
             if is_inline:
                 text = MARK.sub(self._inline, text)
             else:
-                text = "\n".join(self._line(line) for line in text.split("\n"))
-        return text.translate(UNSHIELD) if SHIELDED.search(text) else text
+                lines = text.split("\n")
+                text = "\n".join(self._line(line) if OPEN in line else line for line in lines)
+        # Most texts hold none of them, and a look for each is cheaper than a pass over all characters.
+        for char, mark in SHIELDS.items():
+            if mark in text:
+                text = text.replace(mark, char)
+        return text
 
     def _inline(self, mark: re.Match[str]) -> str:
         tex = self._at(mark).tex
         return f"${tex}$".replace("\n", " ") if tex else ""
 
     def _line(self, line: str) -> str:
-        """One line of text, as several where display formulas stand in it."""
-        if OPEN not in line:
-            return line
+        """A line with marks, as several where display formulas stand in it."""
         marks = list(MARK.finditer(line))
         if not any(self._at(mark).is_display for mark in marks):
             return MARK.sub(self._inline, line)

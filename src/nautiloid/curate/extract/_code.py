@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from nautiloid.curate.extract._element import Role, parse, unescape
+from nautiloid.curate.extract._element import ELEMENTS, Role, unescape
 from nautiloid.curate.extract._inline import VOID
+from nautiloid.curate.extract._memo import Memo
 from nautiloid.curate.extract._tokens import Tokens
 
 # Inside these the plain join of texts is right, unless an attribute tells of gutters or hidden parts.
@@ -28,11 +29,17 @@ _FENCE = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
 
 def text_of(tokens: Tokens, start: int, stop: int) -> str:
     """Text between the start tag at `start` and its end tag at `stop`, white space as it is."""
-    names = set(tokens.names[start + 1 : stop])
-    attributes = set(tokens.attributes[start + 1 : stop])
-    if names <= _PLAIN and not any(_SPECIAL.search(text) for text in attributes):
+    if all(map(_IS_PLAIN.__getitem__, set(tokens.tags[start + 1 : stop]))):
         return unescape(tokens.text(start, stop))
     return unescape(_by_rows(tokens, start, stop))
+
+
+def _is_plain(tag: str) -> bool:
+    name, _, rest = tag.partition(" ")
+    return name in _PLAIN and not _SPECIAL.search(rest)
+
+
+_IS_PLAIN = Memo(_is_plain)
 
 
 def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
@@ -60,8 +67,9 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
             elif not ends_row or is_empty:
                 parts.append("\n")
                 ends_row = True
-        if tokens.attributes[at] and name not in VOID:
-            role = parse(name, tokens.attributes[at]).role
+        tag = tokens.tags[at]
+        if tag != name and name not in VOID:
+            role = ELEMENTS[tag].role
             if role in (Role.HIDDEN, Role.CHROME) or (role is Role.GUTTER and tokens.is_number(at)):
                 # The text behind what is left out stands before the next tag.
                 at = tokens.end(at)

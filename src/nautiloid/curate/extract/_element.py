@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 
 from nautiloid.curate.extract import _words as words
+from nautiloid.curate.extract._memo import Memo
 
 # Quotes around every value and `<`, `>`, `"` escaped inside: the serialiser's own form.
 _ATTRIBUTE = re.compile(r'([^\s="]+)="([^"]*)"')
@@ -67,9 +67,8 @@ def unescape(text: str) -> str:
     return text.replace("&quot;", '"').replace("&amp;", "&")
 
 
-@lru_cache(maxsize=1 << 15)
-def parse(name: str, rest: str) -> Element:
-    """A start tag from its name and what follows it: pages of one site repeat theirs."""
+def _parse(tag: str) -> Element:
+    name, _, rest = tag.partition(" ")
     attributes = {key: unescape(value) for key, value in _ATTRIBUTE.findall(rest)}
     classes = attributes.get("class", "").lower()
     tokens = frozenset(classes.split())
@@ -81,17 +80,8 @@ def parse(name: str, rest: str) -> Element:
     return Element(name, role, attributes, tokens, named, is_listing)
 
 
-@lru_cache(maxsize=1 << 15)
-def runs_on(name: str, rest: str) -> bool:
-    """Whether an inline element with these attributes leaves its text as it is."""
-    if 'class="' not in rest and 'style="' not in rest and "hidden" not in rest:
-        return True
-    element = parse(name, rest)
-    if Role.HIDDEN <= element.role <= Role.GUTTER:
-        return False
-    return "ltx_note_outer" not in element.classes and words.BEFORE.keys().isdisjoint(
-        element.classes
-    )
+# Start tags by their source without angle brackets.
+ELEMENTS = Memo(_parse)
 
 
 def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role:
@@ -122,7 +112,6 @@ def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role
     return found
 
 
-@lru_cache(maxsize=1 << 13)
 def by_words(classes: str, id_: str = "") -> Role:
     """Role that classes and an id name."""
     tokens = classes.split()

@@ -11,7 +11,8 @@ from nautiloid.curate.extract import _markdown as markdown
 from nautiloid.curate.extract import _prune as prune
 from nautiloid.curate.extract import _source as source
 from nautiloid.curate.extract._block import Kind
-from nautiloid.curate.extract._tokens import Tokens
+from nautiloid.curate.extract._main import main_of
+from nautiloid.curate.extract._tokens import Tokens, without_comments
 from nautiloid.curate.extract._walk import Walker
 from nautiloid.curate.math.formula import CLOSE, OPEN, Formula
 from nautiloid.curate.math.recover import Recovery
@@ -24,9 +25,6 @@ _LICENCE = re.compile(
 _MOST_LICENCES = 50
 _TAG_CHARS = 600
 _VALUE = re.compile(r"""(?:content|href)\s?=\s?["']?([^"'\s<>][^"'<>]{0,300})""", re.IGNORECASE)
-_MAIN = "main, [role=main]"
-_MOST_MAINS = 4
-MAIN_SHARE = 0.5
 # Their content must not be seen as tags; formulas inside have been taken out before.
 _STRIPPED = "script, style, noscript, template, svg, iframe, noembed, noframes, textarea"
 
@@ -68,7 +66,8 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
     title = " ".join(title_node.text().split()) if title_node is not None else ""
     for node in tree.css(_STRIPPED):
         node.decompose(recursive=False)
-    tokens = Tokens.of((root if keeps_all else _content(tree, root)).html or "")
+    serialised = without_comments(root.html or "")
+    tokens = Tokens.of(serialised) if keeps_all else main_of(serialised)
     if "xmp" in tokens.names or "plaintext" in tokens.names:
         # Their content is no markup, but the serialiser writes it as if it were.
         escaped = source.without_raw(html)
@@ -107,19 +106,6 @@ def _licences(html: str) -> tuple[str, ...]:
         if _LICENCE.match(tag) and (value := _VALUE.search(tag)):
             found[value.group(1).strip()] = None
     return tuple(found)
-
-
-def _content(tree: LexborHTMLParser, root: LexborNode) -> LexborNode:
-    """The main element where it is marked and holds title and most text: the rest is not even read."""
-    mains = tree.css(_MAIN)
-    if not mains or len(mains) > _MOST_MAINS or tree.body is None:
-        return root
-    main = mains[0]
-    inside = {node.mem_id for node in main.css(_MAIN)} | {main.mem_id}
-    if main.css_first("h1") is None or any(node.mem_id not in inside for node in mains):
-        return root
-    is_most = len(main.text_lexbor()) >= MAIN_SHARE * len(tree.body.text_lexbor())
-    return main if is_most else root
 
 
 def _language(tree: LexborHTMLParser, root: LexborNode) -> str | None:

@@ -1,4 +1,4 @@
-"""Source of a page before it is parsed: characters and depths that a parser suffers from."""
+"""Source of a page before it is parsed: depths and tags that a parser suffers from."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ _STRETCH = 4096
 _NEVER_DEEPER = ("<br", "<img", "<hr", "<!")
 
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)")
-# The walker's own mark, written as itself or as a reference.
-_BREAK_REFERENCE = re.compile(r"&#(?:[xX]0*1|0*1)(?![0-9A-Fa-f]);?")
 # A start tag this long holds attributes without end, on which the parser spends quadratic time.
-_LONG_TAG = re.compile(r"(<[A-Za-z][A-Za-z0-9:-]{0,40})\s[^<>]{60000,}")
-_LONG_PAGE = 200_000
+_LONG = 60_000
+_LONG_TAG = re.compile(rf"(<[A-Za-z][A-Za-z0-9:-]{{0,40}})\s[^<>]{{{_LONG},}}")
 _RAW = re.compile(r"(?is)<(xmp|plaintext)\b[^>]*>")
 # Elements whose end the parser does not imply: only these pile up.
 _NESTING = names(
@@ -35,16 +33,24 @@ _NESTING = names(
 
 
 def mended(html: str) -> str:
-    """Source without the walker's mark and of bounded depth."""
-    if "\x01" in html:
-        html = html.replace("\x01", "")
-    if "&#" in html:
-        html = _BREAK_REFERENCE.sub("", html)
-    if len(html) > _LONG_PAGE:
+    """Source of bounded depth."""
+    if _has_stretch(html):
         html = _LONG_TAG.sub(_without_many, html)
-    if html.count("<") > _MANY_TAGS and not _is_shallow(html):
+    # The shortest tag has three characters.
+    if len(html) > 3 * _MANY_TAGS and html.count("<") > _MANY_TAGS and not _is_shallow(html):
         html = _flattened(html)
     return html
+
+
+def _has_stretch(html: str) -> bool:
+    """Whether `_LONG` characters stand between two tags, or inside one."""
+    start = 0
+    while len(html) - start > _LONG:
+        last = html.rfind("<", start + 1, start + _LONG)
+        if last < 0:
+            return True
+        start = last
+    return False
 
 
 def _is_shallow(html: str) -> bool:

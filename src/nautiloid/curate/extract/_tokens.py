@@ -1,4 +1,4 @@
-"""A parsed page as three flat lists: a Python loop over them is several times cheaper than over nodes."""
+"""A parsed page as flat lists: a Python loop over them is several times cheaper than over nodes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-# The serialiser escapes `<` and `>` inside attributes and closes every element.
-_TAG = re.compile("<([^ >]*)([^>]*)>")
+from nautiloid.curate.extract._memo import Memo
+
 # What the text of a block must be cleaned of; most pages have none of them.
 ODD = "\t\x0b\x0c\r\u00ad\u200b\u200e\u200f\u2028\u2060\u3000\ufeff"
+# Stands for <br> until white space has been collapsed; a page loses its own.
+BREAK = "\x01"
 _COMMENT = re.compile("<!--.*?-->", re.DOTALL)
 
 
@@ -20,26 +22,32 @@ class Tokens:
 
     Args:
         texts: As serialised: `&amp;`, `&lt;`, `&gt;`, `&nbsp;` are escaped.
+        tags: As serialised, without their angle brackets.
         names: Of the tags, lower case, end tags with their slash.
-        attributes: What follows the name, with the space before it; "" where nothing does.
         odd: Characters of `ODD` that the page has.
     """
 
     texts: list[str]
+    tags: list[str]
     names: list[str]
-    attributes: list[str]
     odd: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, html: str) -> Tokens:
-        """Tokens of serialised HTML without `script`, `style` and other raw text."""
-        if "<!--" in html:
-            html = _COMMENT.sub("", html)
-        parts = _TAG.split(html)
+        """Tokens of serialised HTML without comments, `script`, `style` and other raw text."""
+        if BREAK in html:
+            html = html.replace(BREAK, "")
         odd = [char for char in ODD if char in html]
         if "&nbsp;" in html:
             odd.append("\xa0")
-        return cls(parts[0::3], parts[1::3], parts[2::3], tuple(odd))
+        # The serialiser escapes both brackets in texts and attributes: texts and tags take turns.
+        parts = html.replace("<", ">").split(">")
+        if len(parts) % 2 == 0:
+            # Only raw text that should not be there.
+            parts.append("")
+        tags = parts[1::2]
+        names = list(map(_NAMES.__getitem__, tags))
+        return cls(parts[0::2], tags, names, tuple(odd))
 
     @cached_property
     def sums(self) -> list[int]:
@@ -90,3 +98,16 @@ class Tokens:
             linked += sums[position + 1] - sums[opened + 1]
         # White space between the items of a menu is no text.
         return linked / max(1, len(" ".join(self.text(start, stop).split())))
+
+
+def without_comments(html: str) -> str:
+    """Serialised HTML without its comments."""
+    return _COMMENT.sub("", html) if "<!--" in html else html
+
+
+def _name(tag: str) -> str:
+    return tag.partition(" ")[0]
+
+
+_NAMES = Memo(_name)
+

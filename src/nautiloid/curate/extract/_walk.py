@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from nautiloid.curate.extract import _code as code
 from nautiloid.curate.extract import _inline as inline
 from nautiloid.curate.extract._block import Block, Kind, Span
-from nautiloid.curate.extract._element import Element, Role, by_words, parse, runs_on, unescape
+from nautiloid.curate.extract._element import ELEMENTS, Element, Role, by_words, unescape
+from nautiloid.curate.extract._memo import Memo
 from nautiloid.curate.extract._table import Cell, Table
-from nautiloid.curate.extract._tokens import Tokens
+from nautiloid.curate.extract._tokens import BREAK, Tokens
 from nautiloid.curate.extract._words import BEFORE, TITLES
 from nautiloid.curate.math.formula import OPEN
 from nautiloid.curate.math.recover import Recovery
 
-# Stands for <br> until white space has been collapsed.
-BREAK = "\x01"
 _BREAKS = re.compile(f" ?{BREAK} ?")
 # What themes put beside a heading to link to it.
 _ANCHORS = re.compile(
@@ -66,7 +65,7 @@ class Walker:
 
     def __init__(self, tokens: Tokens, recovery: Recovery, keeps_all: bool = False):
         self.tokens = tokens
-        self.names, self.attributes = tokens.names, tokens.attributes
+        self.names = tokens.names
         self.recovery = recovery
         self.keeps_all = keeps_all
         self.blocks: list[Block] = []
@@ -93,42 +92,30 @@ class Walker:
 
     def walk(self) -> None:
         """Read everything."""
-        texts, names, attributes = self.tokens.texts, self.names, self.attributes
-        buffer = self._buffer
+        texts, buffer = self.tokens.texts, self._buffer
         append = buffer.append
-        actions = list(map(ACTIONS.get, names))
-        at, count = 0, len(names)
+        steps = list(map(_STEPS.__getitem__, self.tokens.tags))
+        at, count = 0, len(steps)
         while at < count:
             # White space between blocks would only be thrown away.
             if (text := texts[at]) and (buffer or not text.isspace()):
                 append(text)
-            action = actions[at]
-            if not (rest := attributes[at]):
-                at = at + 1 if action is None else action(self, at)
-                continue
-            name = names[at]
-            if action is None and runs_on(name, rest):
-                at += 1
-            elif name == "a" and 'class="' not in rest:
-                if buffer and names[at - 1] == "/a" and not text:
-                    append(" ")
-                self._link = len(buffer)
-                at += 1
-            else:
-                at = self._start(at, name, action)
+            step = steps[at]
+            at = at + 1 if step is None else step(self, at)
         if texts[count]:
             append(texts[count])
         self._flush()
 
-    def _start(self, at: int, name: str, action: Action | None) -> int:
-        """A start tag with attributes."""
-        rest = self.attributes[at]
+    def start(self, at: int) -> int:
+        """A start tag whose attributes matter."""
+        tag, name = self.tokens.tags[at], self.names[at]
+        action = ACTIONS.get(name)
         role = Role.PLAIN
         if name == "a":
-            position = rest.index('class="') + 7
-            role = by_words(rest[position : rest.index('"', position)].lower())
+            position = tag.index('class="') + 7
+            role = _LINK_ROLES[tag[position : tag.index('"', position)].lower()]
         else:
-            self._element = parse(name, rest)
+            self._element = ELEMENTS[tag]
             role = self._element.role
         if Role.HIDDEN <= role <= Role.GUTTER and name not in inline.VOID:
             behind = self._behind(at, name, role)
@@ -171,7 +158,8 @@ class Walker:
         if role is Role.HIDDEN:
             return stop + 1 if share < HIDDEN_SHARE else None
         has_formula = OPEN in tokens.text(at, stop)
-        if any("sidebar-title" in rest or "titlepage" in rest for rest in self.attributes[at:stop]):
+        inside = ">".join(tokens.tags[at:stop])
+        if "sidebar-title" in inside or "titlepage" in inside:
             # A box with a title of its own: DocBook and docutils call it a sidebar.
             return None
         if share < _SMALL_SHARE and not has_formula:
@@ -457,10 +445,8 @@ class Walker:
     def _language_of(self, at: int, stop: int) -> str:
         """From the listing, the `code` inside it, or the element around it."""
         for index in range(at, min(at + 2, stop)):
-            if self.attributes[index]:
-                element = parse(self.names[index], self.attributes[index])
-                if element.language:
-                    return element.language
+            if language := ELEMENTS[self.tokens.tags[index]].language:
+                return language
         return self._language
 
     def _open_code(self, at: int) -> int:
@@ -547,6 +533,13 @@ class Walker:
         self._link = len(self._buffer)
         return at + 1
 
+    def open_plain_link(self, at: int) -> int:
+        """A link without a class."""
+        if self._buffer and self.names[at - 1] == "/a" and not self.tokens.texts[at]:
+            self._buffer.append(" ")
+        self._link = len(self._buffer)
+        return at + 1
+
     def _close_link(self, at: int) -> int:
         if self._link is not None:
             self._link_chars += sum(map(len, self._buffer[self._link :]))
@@ -598,3 +591,36 @@ def _actions() -> dict[str, Action]:
 
 
 ACTIONS = _actions()
+
+# Attributes that actions read.
+_READ = frozenset(("start", "colspan", "rowspan"))
+
+
+def _step(tag: str) -> Action | None:
+    """What a tag does, attributes considered; None where it runs on."""
+    name, _, rest = tag.partition(" ")
+    action = ACTIONS.get(name)
+    if not rest:
+        return action
+    if name == "a":
+        return Walker.start if 'class="' in rest else Walker.open_plain_link
+    element = ELEMENTS[tag]
+    classes = element.classes
+    if action is None:
+        shows = "ltx_note_outer" in classes or not BEFORE.keys().isdisjoint(classes)
+        goes = Role.HIDDEN <= element.role <= Role.GUTTER
+        return Walker.start if shows or goes else None
+    matters = (
+        element.role is not Role.PLAIN
+        or element.is_listing
+        or element.language is not None
+        or name == "table"
+        or "hbar" in classes
+        or not TITLES.isdisjoint(classes)
+        or not _READ.isdisjoint(element.attributes)
+    )
+    return Walker.start if matters else action
+
+
+_STEPS = Memo(_step)
+_LINK_ROLES = Memo(by_words)

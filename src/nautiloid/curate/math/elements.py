@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -27,6 +28,8 @@ _STEMS = tuple(name[5:] for name in (*_ATTRIBUTES, "data-value"))
 _NOT_TEX_NAMES = "true false yes no on off inline block display 0 none auto math"
 _NOT_TEX = frozenset(_NOT_TEX_NAMES.split())
 _IMAGE = re.compile(r"[tT]e[xX]|TEX|\\\\|\$|ormula|math|MATH|%5[cC]|ck12|&#92;|&#36;")
+# Behind the name of a class of MathJax's.
+_NAME_ENDS = frozenset("\"' _>\n")
 _CAPITALS = re.compile(r"<(?:HTML|HEAD|BODY|TITLE|META|P|IMG)\b")
 # A second formula in the same text.
 _NESTED = re.compile(r"\\\\[()\[\]]")
@@ -37,7 +40,9 @@ _MATH_CLASSES = ".math, .math-container, .MathJye, .arithmatex, .SimpleMath"
 
 def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add) -> None:
     """All formulas of `tree` as marks. `html` is its source: what it lacks is not looked for."""
-    kinds = _kinds(html)
+    # Only old pages, LaTeX2HTML's among them, write names in capitals.
+    is_capital = _CAPITALS.search(html, 0, 2000) is not None
+    kinds = _kinds(html, is_capital)
     if "jax_ignore" in html:
         for node in outermost(tree, ignored.QUERY):
             ignored.shield(node)
@@ -63,7 +68,7 @@ def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add)
     if "element" in kinds:
         for node in outermost(tree, "math"):
             _mathml(node, add)
-    if _has_image(html):
+    if _has_image(html, is_capital):
         for node in tree.css("img"):
             formula = images.of(node)
             if formula is not None:
@@ -74,30 +79,32 @@ def replace(tree: LexborHTMLParser, html: str, delimiters: Delimiters, add: Add)
     if docutils.made_pages(html):
         for node in docutils.formulas(tree):
             node.replace_with(add(docutils.to_tex(node), node.tag == "div", "docutils"))
-    if "<su" in html or "<SU" in html:
+    if "<su" in html or (is_capital and "<SU" in html):
         replace_runs(tree, add)
 
 
-def _kinds(html: str) -> set[str]:
-    """Kinds of formula elements that the source may hold: one pass over it, generous."""
+def _kinds(html: str, is_capital: bool) -> set[str]:
+    """Kinds of formula elements that the source may hold, generously: most have `math` in their names."""
     kinds: set[str] = set()
-    position = html.find("ath")
-    while position != -1:
-        if html[position - 1] in "mM":
-            before = html[position - 2 : position - 1]
-            after = html[position + 3 : position + 4]
-            if before == "<":
-                kinds.add("element")
-            elif after == "/":
-                kinds.add("script")
-            elif after and after in "jJ":
-                kinds.add("mathjax")
-                kinds.add("class")
-            elif before and before in "\"'- e" and after and after in "\"'- \n":
-                kinds.add("class")
-        elif html[position - 1] in "MA":
-            kinds.add("element")
-        position = html.find("ath", position + 3)
+    pieces = html.split("ath")
+    # Pages have these letters often, but in few surroundings.
+    for left, right in {(a[-2:], b[:4]) for a, b in pairwise(pieces)}:
+        before, letter, after = left[:-1], left[-1:], right[:1]
+        if not letter or letter not in "mM":
+            continue
+        if before == "<":
+            kinds.add("mathjax" if right.startswith("jax") else "element")
+        elif after == "/":
+            kinds.add("script")
+        elif right.startswith("Jye"):
+            kinds.add("class")
+        elif (right[:3] == "Jax" and right[3:] in _NAME_ENDS) or (left == "-m" and after == "m"):
+            # Output of MathJax, or `data-mathml`; loaders call themselves mathjax.js.
+            kinds.add("mathjax")
+        elif before and before in "\"'- e" and after and after in "\"'- \n":
+            kinds.add("class")
+    if is_capital and "<MATH" in html:
+        kinds.add("element")
     if "atex" in html:
         kinds.add("katex")
     if "element" in kinds and "mjx-" in html:
@@ -115,10 +122,9 @@ def _has_attribute(html: str) -> bool:
     return False
 
 
-def _has_image(html: str) -> bool:
+def _has_image(html: str, is_capital: bool) -> bool:
     """Whether an image may be a formula."""
-    # Only old pages, LaTeX2HTML's among them, write names in capitals.
-    for tag in ("<img", "<IMG") if _CAPITALS.search(html, 0, 2000) else ("<img",):
+    for tag in ("<img", "<IMG") if is_capital else ("<img",):
         position = html.find(tag)
         while position != -1:
             end = html.find(">", position)

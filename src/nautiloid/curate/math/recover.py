@@ -27,6 +27,8 @@ from nautiloid.curate.math.formula import (
 
 _ESCAPED_TWICE = re.compile(r"&(?:lt|gt|amp|quot|nbsp);")
 _CLOSE_REFERENCE = re.compile(r"&#(?:[xX]0*[eE]001|0*57345);?")
+# How such a reference may begin: five characters behind `&#`.
+_CLOSE_HEAD = re.compile(r"[xX](?:0|[eE]001)|0|57345")
 _PREFIX = re.compile(r"<(/?)(?:mml|m|mathml|math):([A-Za-z])")
 # XML closes any element in its own tag; HTML would leave these open to the end of the page.
 _CLOSED_NAMES = (
@@ -55,11 +57,11 @@ class Recovery:
         """Source fit for the parser, and the recovery of its page."""
         if CLOSE in html:
             html = html.replace(CLOSE, "")
-        if "&#" in html:
+        if "&#" in html and _may_close(html):
             html = _CLOSE_REFERENCE.sub("", html)
         if html.startswith("<?xml") or html[:200].lstrip().startswith("<?xml"):
             html = _closed(html)
-        if "<mml:" in html or "<m:m" in html or "<math:" in html or "<mathml:" in html:
+        if ":math" in html:
             html = _PREFIX.sub(r"<\1\2", html)
         recovery = Recovery(html)
         html = delimiters.escaped(html)
@@ -183,6 +185,12 @@ class Recovery:
         if current.strip(" \t>"):
             lines.append(current)
         return "\n".join(lines)
+
+
+def _may_close(html: str) -> bool:
+    """Whether a character reference may be one to `CLOSE`: pages repeat few of them."""
+    heads = {part[:5] for part in html.split("&#")}
+    return any(map(_CLOSE_HEAD.match, heads))
 
 
 def _closed(html: str) -> str:

@@ -39,40 +39,55 @@ def _is_plain(tag: str) -> bool:
     return name in _PLAIN and not _SPECIAL.search(rest)
 
 
+def _is_run(tag: str) -> bool:
+    """Whether a tag neither makes a row nor may be left out with what is in it."""
+    name, _, rest = tag.partition(" ")
+    is_row = name == "br" or name in _ROWS
+    return not is_row and (not rest or name in VOID or ELEMENTS[tag].role not in _LEFT_OUT)
+
+
+_LEFT_OUT = frozenset((Role.HIDDEN, Role.CHROME, Role.GUTTER))
 _IS_PLAIN = Memo(_is_plain)
+_IS_RUN = Memo(_is_run)
 
 
 def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
     """The careful way: line breaks where elements make rows, gutters and hidden parts left out."""
     parts: list[str] = []
     ends_row = True
+    texts, names, tags = tokens.texts, tokens.names, tokens.tags
     # Inside `pre` the line breaks between rows are there already.
-    is_pre = tokens.names[start] == "pre"
+    is_pre = names[start] == "pre"
     at = start + 1
     while at <= stop:
-        text = tokens.texts[at]
+        text = texts[at]
         # Between rows the source is indented; inside them every space counts.
         if text and not (ends_row and "\n" in text and text.isspace()):
             parts.append(text)
-            ends_row = text.endswith("\n")
-        name = tokens.names[at]
+            ends_row = text[-1] == "\n"
+        tag = tags[at]
+        if _IS_RUN[tag]:
+            at += 1
+            continue
+        name = names[at]
         if name == "br":
             parts.append("\n")
             ends_row = True
         elif name in _ROWS:
             # An empty row is an empty line of the code.
-            is_empty = name[0] == "/" and name != "/table" and tokens.names[at - 1] == name[1:]
+            is_empty = name[0] == "/" and name != "/table" and names[at - 1] == name[1:]
             if is_pre and name[0] == "/" and _next_text(tokens, at, stop).startswith("\n"):
                 ends_row = False
             elif not ends_row or is_empty:
                 parts.append("\n")
                 ends_row = True
-        tag = tokens.tags[at]
         if tag != name and name not in VOID:
             role = ELEMENTS[tag].role
-            if role in (Role.HIDDEN, Role.CHROME) or (role is Role.GUTTER and tokens.is_number(at)):
-                # The text behind what is left out stands before the next tag.
-                at = tokens.end(at)
+            if role in _LEFT_OUT:
+                end = tokens.end(at)
+                if role is not Role.GUTTER or tokens.is_number(at, end):
+                    # The text behind what is left out stands before the next tag.
+                    at = end
         at += 1
     return "".join(parts)
 

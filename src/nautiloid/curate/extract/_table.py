@@ -27,13 +27,19 @@ _LAYOUT_CLASSES = names("layout layout-table highlighttable rouge-table lntable"
 
 @dataclass(slots=True)
 class Cell:
-    """Blocks `[start, stop)` of the page, counted from the first one of the table."""
+    """Blocks `[start, stop)` of the page, counted from the first one of the table.
+
+    Args:
+        columns: That it covers.
+        rows: That it covers.
+        is_bar: Whether it is the line of a fraction.
+    """
 
     start: int
     stop: int
-    columns: int
-    rows: int
-    is_bar: bool
+    columns: int = 1
+    rows: int = 1
+    is_bar: bool = False
 
 
 @dataclass(slots=True)

@@ -61,6 +61,8 @@ class Tokens:
         closing = "/" + name
         depth = 1
         position = start + 1
+        if names[position : position + 1] == [closing]:
+            return position
         while True:
             try:
                 stop = names.index(closing, position)
@@ -75,9 +77,9 @@ class Tokens:
         """Everything between two tags, still escaped."""
         return "".join(self.texts[start + 1 : stop + 1])
 
-    def is_number(self, start: int) -> bool:
-        """Whether an element holds line numbers alone, or nothing."""
-        digits = "".join(self.text(start, self.end(start)).split())
+    def is_number(self, start: int, stop: int) -> bool:
+        """Whether line numbers alone, or nothing, stand between two tags."""
+        digits = "".join(self.text(start, stop).split())
         return not digits or digits.isdecimal()
 
     def share(self, start: int, stop: int) -> float:
@@ -110,4 +112,3 @@ def _name(tag: str) -> str:
 
 
 _NAMES = Memo(_name)
-

@@ -153,7 +153,7 @@ class Walker:
         if name == "a":
             return stop + 1
         if role is Role.GUTTER:
-            return stop + 1 if tokens.is_number(at) else None
+            return stop + 1 if tokens.is_number(at, stop) else None
         share = tokens.share(at, stop)
         if role is Role.HIDDEN:
             return stop + 1 if share < HIDDEN_SHARE else None
@@ -377,18 +377,17 @@ class Walker:
         if not self._tables:
             return at + 1
         table = self._tables[-1]
-        attributes = self._element.attributes if self._element else {}
         if not table.rows:
             table.rows.append([])
         here = len(self.blocks) - table.start
-        columns, rows = (_number(attributes.get(name)) for name in ("colspan", "rowspan"))
-        table.cell = Cell(here, here, columns, rows, self._is_bar())
-        table.rows[-1].append(table.cell)
+        cell = table.cell = Cell(here, here)
+        if self._element is not None:
+            attributes = self._element.attributes
+            cell.columns = _number(attributes.get("colspan"))
+            cell.rows = _number(attributes.get("rowspan"))
+            cell.is_bar = "hbar" in self._element.classes
+        table.rows[-1].append(cell)
         return at + 1
-
-    def _is_bar(self) -> bool:
-        """Whether the cell is the line of a fraction."""
-        return self._element is not None and "hbar" in self._element.classes
 
     def _close_cell(self, at: int) -> int:
         self._close(at)

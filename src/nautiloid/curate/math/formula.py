@@ -16,7 +16,9 @@ MARK = re.compile(f"{OPEN}([0-9]{{1,9}}){CLOSE}")
 SHIELDS = {"$": "\ufdd0", "\\": "\ufdd1", "`": "\ufdd2", "[": "\ufdd3"}
 SHIELD = str.maketrans(SHIELDS)
 
-_BLANK = str.maketrans({"\x01": None, "\xa0": " ", "\u200b": None, "\u2060": None, "\ufeff": None, "\r": "\n"})
+_BLANK = str.maketrans(
+    {"\x01": None, "\xa0": " ", "\u200b": None, "\u2060": None, "\ufeff": None, "\r": "\n"}
+)
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n[ \t]*")
 _LINES = re.compile(r"[ \t]*\n[ \t\n]*")
 _SPACES = re.compile(r"[ \t]{2,}")

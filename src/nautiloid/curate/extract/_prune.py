@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from nautiloid.curate.extract._block import Block, Kind, Span
 from nautiloid.curate.extract._element import Role
-from nautiloid.curate.extract._words import PHRASE_STARTS, PHRASES, STEPS, names
+from nautiloid.curate.extract._words import PHRASE_STARTS, PHRASES, STEP, STEPS, names
 from nautiloid.curate.math.formula import OPEN
 
 # A main element with less than this share of the text is a decoy; vaguer names need more.
@@ -26,6 +26,12 @@ LIST_LINKED = 0.7
 # A page of links is a page about links: a table of contents, a bibliography.
 INDEX_LINKED = 0.6
 SHORT = 200
+# A paragraph of prose has this many characters.
+_PROSE = 60
+# A line that moves on has a step in this many characters.
+_STEP_CHARS = 60
+# Elements looked at around one.
+_NEAR = 40
 
 _DENSE = names(
     """
@@ -52,7 +58,7 @@ def content(blocks: Sequence[Block], spans: Sequence[Span], title: str = "") -> 
     if not is_sure:
         page.drop_linked()
     page.drop_phrases(is_sure)
-    page.drop_orphans()
+    page.drop_orphans(start, stop)
     kept = _with_markers(blocks, page.dead)
     # Pruning that leaves next to nothing of a page has misjudged it.
     if sum(block.chars for block in kept) < 0.05 * page.sizes[-1] or not kept:
@@ -82,6 +88,7 @@ class _Page:
     def __init__(self, blocks: Sequence[Block], spans: Sequence[Span]):
         self.blocks, self.spans = blocks, spans
         self.dead = bytearray(len(blocks))
+        self._title: int | None = None
         self.sizes = [0, *accumulate(block.chars for block in blocks)]
         self.links = [0, *accumulate(block.link_chars for block in blocks)]
         self.guarded = [
@@ -105,9 +112,6 @@ class _Page:
         """Whether a formula, table or listing is inside."""
         return self.guarded[stop] > self.guarded[start]
 
-    def kill(self, start: int, stop: int) -> None:
-        self.dead[start:stop] = b"\1" * (stop - start)
-
     def drop_weak(self) -> None:
         """Suspicious elements go when they are full of links, or short and without a sentence."""
         for span in self.spans:
@@ -121,8 +125,17 @@ class _Page:
             if is_short or self.linked(span.first, span.last) > LINKED:
                 for index in range(span.first, span.last):
                     # A header holds the title.
-                    if self.blocks[index].kind != Kind.HEADING + 1:
+                    if self.blocks[index].kind != Kind.HEADING + 1 and index != self.title():
                         self.dead[index] = 1
+
+    def title(self) -> int:
+        """Index of the heading that opens a page without one of the first rank, -1 for none."""
+        if self._title is None:
+            kinds = [block.kind for block in self.blocks]
+            levels = [kind for kind in kinds if kind > Kind.HEADING]
+            is_title = levels[:1] == [Kind.HEADING + 2] and Kind.HEADING + 1 not in levels
+            self._title = kinds.index(Kind.HEADING + 2) if is_title else -1
+        return self._title
 
     def main(self) -> tuple[int, int, bool]:
         """Bounds of the content, and whether an element says so."""
@@ -172,7 +185,8 @@ class _Page:
         total = max(1, self.sizes[-1])
         if self.links[-1] / total > INDEX_LINKED:
             return
-        for span in self.spans:
+        lists = bytearray(len(self.blocks))
+        for number, span in enumerate(self.spans):
             if span.name not in _DENSE or self.is_guarded(span.first, span.last):
                 continue
             size = self.size(span.first, span.last)
@@ -182,7 +196,38 @@ class _Page:
             if size / len(inside) < 80 and not any(
                 Kind.HEADING < b.kind < Kind.HEADING + 2 for b in inside
             ):
-                self.kill(span.first, span.last)
+                is_dead = not (self._is_announced(span.first) or self._is_amid(number))
+                lists[span.first : span.last] = bytes([is_dead]) * (span.last - span.first)
+        if any(lists):
+            for index, is_dead in enumerate(lists):
+                self.dead[index] |= is_dead
+
+    def _is_announced(self, index: int) -> bool:
+        """Whether a line of text ends in a colon before a block: "See also:"."""
+        before = self.blocks[index - 1] if index else None
+        return before is not None and before.kind <= Kind.TERM and before.text.endswith(":")
+
+    def _is_amid(self, number: int) -> bool:
+        """Whether a span stands behind a paragraph and goes on to more in the same element."""
+        _, _, first, last = self.spans[number]
+        before = self.blocks[first - 1] if first else None
+        if (
+            before is None
+            or before.kind != Kind.TEXT
+            or before.chars < _PROSE
+            or before.link_chars > LINKED * before.chars
+            or not _SENTENCE.search(before.text)
+        ):
+            return False
+        for _, _, start, stop in self.spans[number + 1 : number + 1 + _NEAR]:
+            if start <= first and stop >= last and stop - start > last - first:
+                return start < first and stop > last and not self._ends(start, first, number)
+        return False
+
+    def _ends(self, start: int, stop: int, number: int) -> bool:
+        """Whether an element that begins at `start` or behind it ends just before block `stop`."""
+        before = self.spans[max(0, number - _NEAR) : number]
+        return any(span.last == stop and span.first >= start for span in before)
 
     def drop_phrases(self, is_sure: bool) -> None:
         """Lines that say how to move on, share or log in."""
@@ -200,10 +245,13 @@ class _Page:
                     self._drop_list(index + 1)
             elif block.link_chars > 0.4 * block.chars and OPEN not in text:
                 steps = len(STEPS.findall(text))
-                if steps > 1 or (
-                    steps and block.link_chars > 0.7 * block.chars and block.chars < 60
-                ):
-                    self.dead[index] = 1
+                # Sentences and titles hold such words too: there they are few, or inside.
+                if block.chars < _STEP_CHARS * steps:
+                    is_short = block.chars < _STEP_CHARS
+                    is_linked = block.link_chars > 0.7 * block.chars and is_short
+                    is_line = steps > 1 and (is_short or text[-1] != ".")
+                    if is_line or ((steps > 1 or is_linked) and STEP.search(text)):
+                        self.dead[index] = 1
 
     def _drop_list(self, index: int) -> None:
         """The items of links that such a line announces."""
@@ -214,22 +262,24 @@ class _Page:
             self.dead[index] = 1
             index += 1
 
-    def drop_orphans(self) -> None:
-        """Headings whose whole content was dropped."""
-        level = 0
+    def drop_orphans(self, start: int, stop: int) -> None:
+        """Headings between the bounds of the content whose whole content was dropped."""
+        level = below = 0
         was_dead = False
-        for index in range(len(self.blocks) - 1, -1, -1):
+        for index in range(stop - 1, start - 1, -1):
             if self.dead[index]:
-                was_dead = True
+                was_dead, below = True, 0
                 continue
             kind = self.blocks[index].kind
             if kind > Kind.HEADING + 1 and was_dead and level >= 0:
                 own = kind - Kind.HEADING
-                if level == 0 or (0 < level <= own):
+                # What was dropped below a heading of the same rank was not its own.
+                if level <= own and not 0 < below <= own:
                     self.dead[index] = 1
+                    below = own
                     continue
             level = kind - Kind.HEADING if kind > Kind.HEADING else -1
-            was_dead = False
+            was_dead, below = False, 0
 
 
 def _outermost(spans: Sequence[Span]) -> list[Span]:

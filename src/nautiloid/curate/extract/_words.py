@@ -227,3 +227,12 @@ PHRASE_STARTS = names(
 STEPS = re.compile(
     r"(?i)(?:^|[\s\[(|<>\u00ab\u00bb\u2190\u2192])(?:next|prev(?:ious)?|up|home|contents|index|top|back|forward|toc|modules?)\b"
 )
+
+# A link that is one such step says so in its first words or its last one.
+STEP = re.compile(
+    r"""(?ix)
+    ^\W* (?: (?:back|go|return)\s+(?:to\s+)? )? (?:the\s+)?
+      (?: next|prev(?:ious)?|up|home|contents|index|top|back|forward|toc )\b
+    | \b(?: next|prev(?:ious)?|up|home|contents|index|top|back|forward|toc ) \W* $
+    """
+)

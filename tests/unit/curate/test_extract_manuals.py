@@ -1,0 +1,63 @@
+"""Pages as generators of manuals write them, each with one thing that once was lost or broken."""
+
+from __future__ import annotations
+
+from nautiloid.curate.extract._html import extract_html
+
+PROSE = "This sentence stands for the main text of a page, which is longer than its chrome is."
+
+
+def text(html: str) -> str:
+    return extract_html(html).text
+
+
+def test_headings_without_text_stay_before_a_dropped_footer() -> None:
+    functions = "".join(f'<h2><a href="api">f{i}()</a></h2>' for i in range(4))
+    html = f"""<div role="main"><h1>Random</h1><p>{PROSE}</p>{functions}</div>
+      <footer>Built with <a href=x>Sphinx</a> using a theme.</footer>"""
+    assert text(html) == f"# Random\n\n{PROSE}\n\n## f0()\n\n## f1()\n\n## f2()\n\n## f3()"
+
+
+def test_only_the_heading_of_dropped_links_goes_with_them() -> None:
+    html = f"""<div role="main"><h1>A</h1><p>{PROSE}</p><h2>No text yet</h2><h2>Share</h2>
+      <div class="share"><a href=1>Mail</a> <a href=2>News</a></div></div>"""
+    assert text(html) == f"# A\n\n{PROSE}\n\n## No text yet"
+
+
+def test_entries_of_an_index_are_no_steps() -> None:
+    names = (
+        "acos() (in module m)",
+        "Free Modules of Finite Rank",
+        "Finding modules",
+        "m.T (class)",
+    )
+    entries = "".join(f"<li><a href=#{i}>{name}</a></li>" for i, name in enumerate(names))
+    html = (
+        f'<div role="main"><h1>Index</h1><ul>{entries}</ul><p><a href=1>Next: Links</a></p></div>'
+    )
+    assert text(html) == "# Index\n\n" + "\n".join(f"- {name}" for name in names)
+
+
+def test_a_sentence_with_links_is_no_line_of_steps() -> None:
+    links = (
+        "<a href=1>Home directories and their uses</a> with <a href=2>the modules of a kernel</a>"
+    )
+    sentence = f"It is useful to know, when a machine is set up, the {links} and its order."
+    plain = sentence.replace("<a href=1>", "").replace("<a href=2>", "").replace("</a>", "")
+    assert plain in text(f"<p>{PROSE}</p><p>{sentence}</p><p>{PROSE}</p>")
+
+
+def test_announced_links_are_content() -> None:
+    html = f"""<p>{PROSE}</p><p>{PROSE}</p><dl><dt>See Also:</dt><dd><a href=1>norm</a></dd></dl>
+      <p><b>See also:</b></p><ul><li><a href=2>solve</a></li><li><a href=3>invert</a></li></ul><p>{PROSE}</p>"""
+    found = text(html)
+    assert "See Also:\n: norm" in found
+    assert "See also:\n\n- solve\n- invert" in found
+
+
+def test_links_amid_prose_are_content_and_those_around_it_are_not() -> None:
+    links = "".join(f"<li><a href={i}>Guide {i} of the system</a></li>" for i in range(3))
+    inside = f"<div id=a><p>{PROSE}</p><div class=l><ul>{links}</ul></div><p>{PROSE}</p></div>"
+    assert "- Guide 2 of the system" in text(f"<h2>A</h2>{inside}")
+    beside = f"<div id=a><div id=b><p>{PROSE}</p></div><ul>{links}</ul><div id=c><p>{PROSE}</p></div></div>"
+    assert "Guide" not in text(f"<h2>A</h2>{beside}")

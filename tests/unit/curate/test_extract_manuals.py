@@ -61,3 +61,10 @@ def test_links_amid_prose_are_content_and_those_around_it_are_not() -> None:
     assert "- Guide 2 of the system" in text(f"<h2>A</h2>{inside}")
     beside = f"<div id=a><div id=b><p>{PROSE}</p></div><ul>{links}</ul><div id=c><p>{PROSE}</p></div></div>"
     assert "Guide" not in text(f"<h2>A</h2>{beside}")
+
+
+def test_frame_of_the_content_is_no_navigation() -> None:
+    links = "".join(f"<li><a href={i}>Tutorial number {i}</a></li>" for i in range(30))
+    html = f"""<div class="grid-for-nav"><nav class="nav-side"><ul>{links}</ul></nav>
+      <div class="rst-content"><div role="main"><h1>Tutorials</h1><p>{PROSE}</p><ul>{links}</ul></div></div></div>"""
+    assert text(html).startswith(f"# Tutorials\n\n{PROSE}\n\n- Tutorial number 0\n")

@@ -28,6 +28,9 @@ _ANCHORS = re.compile(
 _GAPS = re.compile(r"\n{3,}")
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff\ue007-\uf8ff\x02-\x08\x0b\x0e-\x1f]")
 
+# What is around these is no chrome: titled boxes, which DocBook and docutils call sidebars, and content.
+_KEPT = ("sidebar-title", "titlepage", 'role="main"', 'itemprop="articleBody"')
+
 # Elements of more text than this share of the page are content, whatever their class says.
 CHROME_SHARE = 0.4
 HIDDEN_SHARE = 0.7
@@ -159,8 +162,7 @@ class Walker:
             return stop + 1 if share < HIDDEN_SHARE else None
         has_formula = OPEN in tokens.text(at, stop)
         inside = ">".join(tokens.tags[at:stop])
-        if "sidebar-title" in inside or "titlepage" in inside:
-            # A box with a title of its own: DocBook and docutils call it a sidebar.
+        if any(mark in inside for mark in _KEPT):
             return None
         if share < _SMALL_SHARE and not has_formula:
             return stop + 1

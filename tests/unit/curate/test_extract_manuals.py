@@ -68,3 +68,16 @@ def test_frame_of_the_content_is_no_navigation() -> None:
     html = f"""<div class="grid-for-nav"><nav class="nav-side"><ul>{links}</ul></nav>
       <div class="rst-content"><div role="main"><h1>Tutorials</h1><p>{PROSE}</p><ul>{links}</ul></div></div></div>"""
     assert text(html).startswith(f"# Tutorials\n\n{PROSE}\n\n- Tutorial number 0\n")
+
+
+def test_javadoc() -> None:
+    html = f"""<div class="subNav"><ul class="subNavList"><li>Summary:&nbsp;</li><li>Nested&nbsp;|&nbsp;</li></ul></div>
+      <div class="header"><div class="subTitle">org.a</div><h2 title="Class B" class="title">Class B</h2></div>
+      <div class="contentContainer"><div class="details"><ul class="blockList"><li class="blockList">
+      <ul class="blockList"><li class="blockList"><h3>Method Detail</h3>
+      <ul class="blockListLast"><li class="blockList"><h4>f</h4><pre>int f(int a,\n      int b)</pre><div>{PROSE}</div>
+      <ul><li>one</li><li>two</li></ul></li></ul></li></ul></li></ul></div></div>"""
+    assert text(html) == (
+        "## Class B\n\n### Method Detail\n\n#### f\n\n```\nint f(int a,\n      int b)\n```\n\n"
+        f"{PROSE}\n\n- one\n- two"
+    )

@@ -217,6 +217,8 @@ class Walker:
         return self.recovery.in_text(text)
 
     def _add(self, text: str, kind: int, link_chars: int = 0) -> None:
+        if kind > Kind.HEADING and self._lead is not None and self._lead.endswith("- "):
+            self._unlist()
         lead, is_item = self._lead, self._lead is not None
         if lead is None:
             lead = self._indent
@@ -228,6 +230,18 @@ class Walker:
         self.blocks.append(
             Block(text, kind, lead, self._indent, size, min(link_chars, size), is_item)
         )
+
+    def _unlist(self) -> None:
+        """Takes the marker and indentation of items away that a heading opens: they are sections."""
+        base = self._indent
+        for frame in reversed(self._frames):
+            if frame.start < len(self.blocks) or (frame.lead is None and frame.name != "li"):
+                break
+            base = frame.indent
+        for frame in self._frames:
+            if frame.start == len(self.blocks) and len(frame.indent) > len(base):
+                frame.indent = base
+        self._lead, self._indent = None, base
 
     def _break(self, at: int) -> int:
         self._flush()

@@ -64,7 +64,8 @@ CHROME = names(
     bottom-bar toc tocbox table-of-contents tableofcontents page-toc localtoc local-toc
     toc-wrapper in-page-toc mini-toc minitoc language-switcher lang-switcher language-selector
     version-switcher code-copy copy-code-button code-toolbar-item input_prompt output_prompt
-    jp-inputprompt jp-outputprompt prompt-number
+    jp-inputprompt jp-outputprompt prompt-number subnav subnavlist sub-nav sub-nav-list selflink
+    annottext
     """
 )
 
@@ -104,7 +105,7 @@ WEAK = names(
     """
     header head topmatter metadata banner toolbar tools buttons button actions widget widgets meta tags
     tag tagged categories author byline bio share social related links link-list prev next
-    previous up hat topics menu subnav aside login search form popular recent latest archive
+    previous up hat topics menu aside login search form popular recent latest archive
     archives sponsor promo comments-title ingroups summary legend-links logo branding
     social-media
     """

@@ -81,3 +81,24 @@ def test_javadoc() -> None:
         "## Class B\n\n### Method Detail\n\n#### f\n\n```\nint f(int a,\n      int b)\n```\n\n"
         f"{PROSE}\n\n- one\n- two"
     )
+
+
+def test_types_that_a_source_shows_on_hover_are_no_code() -> None:
+    html = f"""<p>{PROSE}</p><pre><span class="hs-keyword">import</span><span> A</span><span>
+</span><span id="line-2"></span><span>
+</span><span id="line-3"></span><span class="annot"><a href="x"><span class="hs-var">fs</span></a><span
+class="annottext">f a -&gt; Folding f a
+</span></span><span> = 1</span></pre>"""
+    assert text(html).endswith("```\nimport A\n\nfs = 1\n```")
+
+
+def test_empty_lines_of_a_listing_in_rows() -> None:
+    rows = "".join(
+        f'<div class="line"><a id="l{n}"></a><span class="lineno">{n}</span>{part}</div>'
+        for n, part in enumerate(
+            ('<span class="comment">/* a</span>', '<span class="comment"></span>', "", "b */"), 1
+        )
+    )
+    assert text(f'<p>{PROSE}</p><div class="fragment">{rows}</div>').endswith(
+        "```\n/* a\n\n\nb */\n```"
+    )

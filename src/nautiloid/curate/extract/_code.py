@@ -16,7 +16,7 @@ _PLAIN = frozenset(
     for slash in ("", "/")
 )
 _SPECIAL = re.compile(
-    "line-?_?n(?:o|um)|gutter|\\blnt?\\b|hidden|display|button|tooltip|ttc|headerlink|copy|crayon"
+    "line-?_?n(?:o|um)|gutter|\\blnt?\\b|hidden|display|button|tooltip|ttc|annottext|headerlink|copy|crayon"
 )
 _ROWS = frozenset(
     ("div", "p", "tr", "li", "/div", "/p", "/tr", "/li", "table", "/table", "ol", "ul", "hr")
@@ -58,11 +58,13 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
     texts, names, tags = tokens.texts, tokens.names, tokens.tags
     # Inside `pre` the line breaks between rows are there already.
     is_pre = names[start] == "pre"
+    has_rows = not is_pre or not _ROWS.isdisjoint(names[start + 1 : stop])
+    row = -1
     at = start + 1
     while at <= stop:
         text = texts[at]
         # Between rows the source is indented; inside them every space counts.
-        if text and not (ends_row and "\n" in text and text.isspace()):
+        if text and not (has_rows and ends_row and "\n" in text and text.isspace()):
             parts.append(text)
             ends_row = text[-1] == "\n"
         tag = tags[at]
@@ -75,12 +77,14 @@ def _by_rows(tokens: Tokens, start: int, stop: int) -> str:
             ends_row = True
         elif name in _ROWS:
             # An empty row is an empty line of the code.
-            is_empty = name[0] == "/" and name != "/table" and names[at - 1] == name[1:]
+            is_empty = name[0] == "/" and name != "/table" and len(parts) == row
             if is_pre and name[0] == "/" and _next_text(tokens, at, stop).startswith("\n"):
                 ends_row = False
             elif not ends_row or is_empty:
                 parts.append("\n")
                 ends_row = True
+            if name[0] != "/":
+                row = len(parts)
         if tag != name and name not in VOID:
             role = ELEMENTS[tag].role
             if role in _LEFT_OUT:

@@ -102,3 +102,10 @@ def test_empty_lines_of_a_listing_in_rows() -> None:
     assert text(f'<p>{PROSE}</p><div class="fragment">{rows}</div>').endswith(
         "```\n/* a\n\n\nb */\n```"
     )
+
+
+def test_prompts_of_notebooks_go_and_those_of_shells_stay() -> None:
+    html = f"""<p>{PROSE}</p><div class="nbinput"><div class="prompt"><div class="highlight"><pre>[1]:\n</pre></div></div>
+      <div class="input_area highlight-python"><pre>x = 1\ny = 2</pre></div></div>
+      <pre><span class="prompt">$ </span>ls\na  b</pre>"""
+    assert text(html).endswith("```python\nx = 1\ny = 2\n```\n\n```\n$ ls\na  b\n```")

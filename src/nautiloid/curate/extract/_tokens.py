@@ -78,8 +78,8 @@ class Tokens:
         return "".join(self.texts[start + 1 : stop + 1])
 
     def is_number(self, start: int, stop: int) -> bool:
-        """Whether line numbers alone, or nothing, stand between two tags."""
-        digits = "".join(self.text(start, stop).split())
+        """Whether line numbers or `[1]:` alone, or nothing, stand between two tags."""
+        digits = "".join(self.text(start, stop).split()).strip("[]:")
         return not digits or digits.isdecimal()
 
     def share(self, start: int, stop: int) -> float:

@@ -69,12 +69,12 @@ CHROME = names(
     """
 )
 
-# Line numbers beside code; they go where they hold numbers alone.
+# Line numbers and numbered prompts beside code; they go where they hold numbers alone.
 GUTTERS = names(
     """
     linenos lineno linenodiv line-numbers line-numbers-rows gutter rouge-gutter hljs-ln-numbers
     blob-num js-line-number lnt ln src-line-numbers line-number linenumber linenumbers gl
-    crayon-nums lines-num
+    crayon-nums lines-num prompt
     """
 )
 

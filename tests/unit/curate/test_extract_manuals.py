@@ -109,3 +109,8 @@ def test_prompts_of_notebooks_go_and_those_of_shells_stay() -> None:
       <div class="input_area highlight-python"><pre>x = 1\ny = 2</pre></div></div>
       <pre><span class="prompt">$ </span>ls\na  b</pre>"""
     assert text(html).endswith("```python\nx = 1\ny = 2\n```\n\n```\n$ ls\na  b\n```")
+
+
+def test_name_of_tex_is_no_formula() -> None:
+    names = "L<sup>A</sup>T<sub>E</sub>X, plasT<sub>e</sub>X and T<sub>E</sub>X at T<sub>e</sub>"
+    assert text(f"<p>{names}</p>") == "LaTeX, plasTeX and TeX at $T_{e}$"

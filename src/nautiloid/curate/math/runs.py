@@ -116,6 +116,8 @@ class _Row:
 
     def _formula(self, index: int, add: Add) -> int:
         """The formula around the script at `index`; index of its last node, `index` without one."""
+        if self._is_logo(index):
+            return index
         base = self._base(index - 1)
         if base is None:
             return index
@@ -140,6 +142,20 @@ class _Row:
         # What follows stands on a mark now, not on a variable.
         self.texts[last] = None
         return last
+
+    def _is_logo(self, index: int) -> bool:
+        """Whether the script at `index` is the E of TeX or LaTeX, which then is written as a word."""
+        node = self.nodes[index]
+        if node.tag != "sub" or node.text(deep=True).strip() not in ("E", "e"):
+            return False
+        around = self.texts[index - 1], self.texts[index + 1] if index + 1 < len(self.texts) else ""
+        if not ((around[0] or "").endswith("T") and (around[1] or "").startswith("X")):
+            return False
+        node.replace_with("e")
+        raised = self.nodes[index - 2] if around[0] == "T" and index > 1 else node
+        if raised.tag == "sup" and raised.text(deep=True).strip() in ("A", "a"):
+            raised.replace_with("a")
+        return True
 
     def _base(self, index: int) -> tuple[int, int, str] | None:
         """Where the base begins (node, offset in its text) and its TeX, None where there is none."""

@@ -114,3 +114,18 @@ def test_prompts_of_notebooks_go_and_those_of_shells_stay() -> None:
 def test_name_of_tex_is_no_formula() -> None:
     names = "L<sup>A</sup>T<sub>E</sub>X, plasT<sub>e</sub>X and T<sub>E</sub>X at T<sub>e</sub>"
     assert text(f"<p>{names}</p>") == "LaTeX, plasTeX and TeX at $T_{e}$"
+
+
+def test_title_before_content_with_headings_of_its_rank_stays() -> None:
+    body = f'<div class="contents"><h1>Definition</h1><p>{PROSE}</p><h1>Method</h1><p>{PROSE}</p></div>'
+    html = f"<title>Lib: Minimum Cost Flow</title><div><h1>Minimum Cost Flow</h1></div>{body}"
+    assert text(html).startswith("# Minimum Cost Flow\n\n# Definition\n\n")
+    site = f"<title>Definition - The Name of the Site</title><div><h1>The Name of the Site</h1></div>{body}"
+    assert text(site).startswith("# Definition\n\n")
+
+
+def test_members_named_like_steps_stay() -> None:
+    row = '<tr><td class="l"><a href=1>Index</a></td><td><a href=2>{}</a></td></tr><tr><td></td><td>Of P.</td></tr>'
+    table = '<table class="memberdecls"><tr><td colspan=2><h2>Data</h2></td></tr>{}</table>'
+    html = f'<div class="contents"><p>{PROSE}</p>{table.format(row.format("n") + row.format("m"))}</div>'
+    assert text(html) == f"{PROSE}\n\n## Data\n\nIndex n\nOf P.\nIndex m\nOf P."

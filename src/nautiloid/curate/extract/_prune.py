@@ -28,6 +28,8 @@ INDEX_LINKED = 0.6
 SHORT = 200
 # A paragraph of prose has this many characters.
 _PROSE = 60
+# Shorter headings stand in titles by chance.
+_NAME = 10
 # A line that moves on has a step in this many characters.
 _STEP_CHARS = 60
 # Elements looked at around one.
@@ -164,13 +166,19 @@ class _Page:
 
     def narrow(self, start: int, stop: int, title: str) -> None:
         """Drop what is outside the bounds, but for the title of the page."""
-        inside = [b.kind for b in self.blocks[start : start + 4] if b.kind > Kind.HEADING]
+        opening = [b for b in self.blocks[start : start + 4] if b.kind > Kind.HEADING]
+        inside, heads = [b.kind for b in opening], [b.text[:60] for b in opening]
         kept = bytearray(len(self.blocks))
         for index in range(start - 1, -1, -1):
             block = self.blocks[index]
             if Kind.HEADING < block.kind < Kind.HEADING + 4 and not self.dead[index]:
-                is_title = block.kind == Kind.HEADING + 1 or block.text[:60] in title
-                if is_title and all(kind > block.kind for kind in inside):
+                is_named = block.text[:60] in title
+                is_first = all(kind > block.kind for kind in inside)
+                is_only = is_named and block.kind == Kind.HEADING + 1 and len(block.text) >= _NAME
+                if is_only and not is_first:
+                    # The name of a site is in the title too, behind that of the page.
+                    is_first = not any(head in title for head in heads)
+                if is_first and (is_named or block.kind == Kind.HEADING + 1):
                     kept[index] = 1
                 break
         for span in self.spans:
@@ -245,8 +253,9 @@ class _Page:
                     self._drop_list(index + 1)
             elif block.link_chars > 0.4 * block.chars and OPEN not in text:
                 steps = len(STEPS.findall(text))
-                # Sentences and titles hold such words too: there they are few, or inside.
-                if block.chars < _STEP_CHARS * steps:
+                # Sentences, titles and names hold such words too: there they are few, or inside.
+                is_text = is_sure and index and self.blocks[index - 1].kind > Kind.HEADING + 1
+                if text.count("\n") < steps and len(text) < _STEP_CHARS * steps and not is_text:
                     is_short = block.chars < _STEP_CHARS
                     is_linked = block.link_chars > 0.7 * block.chars and is_short
                     is_line = steps > 1 and (is_short or text[-1] != ".")

@@ -9,7 +9,7 @@ when the kernel's own file changes; after a change in `intrinsics.py` or `produc
 
 numba's own threads would spin against torch's, which costs milliseconds a step; so kernels are
 started by `GOMP_parallel` of the OpenMP library that torch has loaded. Where there is none
-(`is_available`), the torch variants run.
+(`is_available`), the torch variants run. Their code generator is one of their own (`jit_target.py`).
 """
 
 from __future__ import annotations
@@ -57,20 +57,15 @@ def is_available() -> bool:
 
 
 @functools.cache
-def prepare() -> None:
-    """Tell the compiler where the OpenMP functions are, and to use the widest vectors there are."""
+def add_symbols() -> None:
+    """Tell the compiler where the OpenMP functions are."""
     import llvmlite.binding as llvm
-    from numba.core import config
 
     library = _openmp()
     assert library is not None, "check is_available first"
     for name in _SYMBOLS:
         address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
         llvm.add_symbol(name, address)
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and not config.CPU_FEATURES:  # type: ignore[attr-defined]
-        # LLVM prefers half-width vectors on these processors: thin products run 1.4 times slower
-        config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"  # type: ignore[attr-defined]
 
 
 # sums may be reordered and contracted; NaN and infinity keep their meaning
@@ -172,9 +167,10 @@ def _machine_code(function: Callable[..., None]) -> int:
     functions that kernels call are inlined (`forceinline`): which copy of a function a call reaches
     depends on what else the process has compiled. Either way results would round otherwise.
     """
-    from numba import njit, types
+    from numba import types
 
-    prepare()
+    from nautiloid.ops.jit_target import njit
+
     signature = types.void(types.CPointer(types.int64))
     options = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
     try:

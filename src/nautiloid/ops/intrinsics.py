@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nautiloid.ops.compiled import prepare
-
-prepare()
+from nautiloid.ops.jit_target import njit
 
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)

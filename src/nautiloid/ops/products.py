@@ -7,10 +7,11 @@ Every weight is read once from memory; 8-bit ones are widened 4 rows at a time, 
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from nautiloid.ops.compiled import FAST
 from nautiloid.ops.intrinsics import LANES, bfloat, dot_block, floats, small_integers
+from nautiloid.ops.jit_target import njit
 
 FLOAT = 4  # bytes
 GROUP = 64  # columns that share a scale

@@ -1,5 +1,9 @@
 """Compiled CPU kernels against the plain formulas: values, states, gradients, NaN, odd sizes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +18,8 @@ from nautiloid.ops.sampling import greedy
 
 if not compiled.is_available():
     pytest.skip("compiled kernels need numba and torch's OpenMP", allow_module_level=True)
+
+from tests.suites import rounding
 
 from nautiloid.ops.activation import jit as activation_jit
 from nautiloid.ops.attention import jit as attention_jit
@@ -326,3 +332,16 @@ def test_a_recording_names_what_torch_did_and_repeats_the_rest():
         with compiled.record() as recording:
             x.add_(1)
         assert recording.obstacle == "aten::add_"
+
+
+def test_bits_do_not_depend_on_what_numba_was_used_for_before():
+    # A decorated function makes numba's own code generator, which curation does on import.
+    code = "import numba, runpy, sys; numba.njit(lambda x: x); runpy.run_path(sys.argv[1], run_name='__main__')"
+    child = subprocess.run(
+        [sys.executable, "-c", code, rounding.__file__],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stdout.strip() == rounding.digest()

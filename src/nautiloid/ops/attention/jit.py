@@ -12,11 +12,12 @@ Suffixes: S sequences, Q query heads, V key/value heads, H head width, P pages o
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
 from nautiloid.ops.compiled import FAST, Kernel, bits
 from nautiloid.ops.intrinsics import exp32, floats, integers, real, share, team, thread
+from nautiloid.ops.jit_target import njit
 
 
 @njit(fastmath=FAST, error_model="numpy", forceinline=True)

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.compiled import FAST, Kernel
 from nautiloid.ops.intrinsics import barrier, exp32, floats, integers, share, team, thread
+from nautiloid.ops.jit_target import njit
 from nautiloid.ops.main_grad import give, main_grad
 from nautiloid.ops.packing import cu_seqlens
 

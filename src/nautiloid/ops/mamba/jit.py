@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
 from nautiloid.ops.compiled import FAST, Kernel, bits
 from nautiloid.ops.intrinsics import barrier, floats, real, share, silu32, team, thread
+from nautiloid.ops.jit_target import njit
 
 # Slices start at 0: an index that might be negative keeps a loop from being vectorised.
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
 from nautiloid.ops.compiled import FAST, Kernel, bits
@@ -33,6 +33,7 @@ from nautiloid.ops.intrinsics import (
     team,
     thread,
 )
+from nautiloid.ops.jit_target import njit
 from nautiloid.ops.mamba.jit import _advance, _gate
 
 

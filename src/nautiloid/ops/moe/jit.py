@@ -14,7 +14,7 @@ from array import array
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
 from nautiloid.ops.compiled import FAST, Kernel, bits
@@ -29,6 +29,7 @@ from nautiloid.ops.intrinsics import (
     team,
     thread,
 )
+from nautiloid.ops.jit_target import njit
 from nautiloid.ops.moe import ROUTED_TOKENS
 from nautiloid.ops.moe.reference import Activation, Routing, Score
 from nautiloid.ops.products import packed_product, rows_product

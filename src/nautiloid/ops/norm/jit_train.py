@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nautiloid.ops.compiled import FAST, Kernel, bits
 from nautiloid.ops.intrinsics import exp32, floats, real, share, team, thread
+from nautiloid.ops.jit_target import njit
 from nautiloid.ops.main_grad import give, main_grad
 
 ROWS = 64  # of a block

@@ -12,11 +12,12 @@ import math
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
 from nautiloid.ops.compiled import FAST, Kernel
 from nautiloid.ops.intrinsics import barrier, exp32, floats, integers, share, team, thread
+from nautiloid.ops.jit_target import njit
 
 # parts of a row, so that one row keeps all threads busy
 PARTS = 8

@@ -13,7 +13,7 @@ from nautiloid.curate.extract import _source as source
 from nautiloid.curate.extract._block import Kind
 from nautiloid.curate.extract._main import main_of
 from nautiloid.curate.extract._tokens import Tokens, without_comments
-from nautiloid.curate.extract._walk import Walker
+from nautiloid.curate.extract._walk import walk
 from nautiloid.curate.math.formula import CLOSE, OPEN, Formula
 from nautiloid.curate.math.recover import Recovery
 
@@ -73,9 +73,8 @@ def extract_html(html: str, url: str | None = None, *, keeps_all: bool = False) 
         escaped = source.without_raw(html)
         if escaped != html:
             return extract_html(escaped, url, keeps_all=keeps_all)
-    walker = Walker(tokens, recovery, keeps_all)
-    walker.walk()
-    blocks = walker.blocks if keeps_all else prune.content(walker.blocks, walker.spans, title)
+    page = walk(tokens, recovery, keeps_all)
+    blocks = page.blocks if keeps_all else prune.content(page.blocks, page.spans, title)
     formulas: list[Formula] = []
     for block in blocks:
         if OPEN in block.text:

@@ -108,10 +108,13 @@ SITES = {
     "geographiclib-doc": DOXYGEN,
     "libitpp-doc": DOXYGEN,
     "libdune-istl-doc": DOXYGEN,
+    "libgudhi-doc": DOXYGEN,
+    "libppl-doc": DOXYGEN,
     "singular-doc": DOXYGEN,
     "gap-doc": GAPDOC,
     "postgresql-doc-15": DOCBOOK,
     "debian-handbook": DOCBOOK,
+    "libigraph-doc": DOCBOOK,
     "giac-doc": Site(("//body",), ("//body/a[img]", f"//*[{has_class('toc')}]")),
     "macaulay2-common": Site(
         ("//body/div[h1]", "//body/div[last()]", "//body"),

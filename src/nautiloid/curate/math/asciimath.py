@@ -10,7 +10,7 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from nautiloid.curate.math.symbols import FUNCTIONS, char_tex, join, quoted
+from nautiloid.curate.math.symbols import FUNCTIONS, char_tex, join, joined, quoted
 
 # Brackets nested deeper than this stay text.
 _MAX_DEPTH = 60
@@ -64,14 +64,18 @@ _MATRICES = {
 
 
 @cache
-def _constants() -> tuple[dict[str, str], tuple[int, ...]]:
-    """Words of AsciiMath with their TeX, and the lengths of words, longest first."""
+def _constants() -> tuple[dict[str, str], frozenset[str], dict[str, tuple[int, ...]]]:
+    """Constants with their TeX, all words, and lengths of words by first letter, longest first."""
     path = files("nautiloid.curate.math").joinpath("asciimath.json")
     table: dict[str, str] = json.loads(path.read_text(encoding="ascii"))
     for name in FUNCTIONS:
         table.setdefault(name, f"\\{name}")
-    words = {*table, *_OPEN, *_CLOSE, *_BARS, *_UNARY, *_BINARY, *_TEXT}
-    return table, tuple(sorted({len(word) for word in words}, reverse=True))
+    words = frozenset((*table, *_OPEN, *_CLOSE, *_BARS, *_UNARY, *_BINARY, *_TEXT))
+    lengths: dict[str, set[int]] = {}
+    for word in words:
+        lengths.setdefault(word[0], set()).add(len(word))
+    longest = {first: tuple(sorted(some, reverse=True)) for first, some in lengths.items()}
+    return table, words, longest
 
 
 def to_tex(source: str) -> str:
@@ -84,8 +88,7 @@ def to_tex(source: str) -> str:
 
 
 def _tokens(source: str) -> list[str]:
-    table, lengths = _constants()
-    known = (table, _OPEN, _CLOSE, _BARS, _UNARY, _BINARY)
+    _, words, lengths = _constants()
     out: list[str] = []
     index = 0
     while index < len(source):
@@ -110,8 +113,10 @@ def _tokens(source: str) -> list[str]:
             index = end
             continue
         word = char
-        for length in lengths:
+        for length in lengths.get(char, ()):
             part = source[index : index + length]
+            if part not in words:
+                continue
             bracket = source[index + length : index + length + 1]
             if part in _TEXT and bracket and bracket in "({[":
                 end = source.find(")}]"["({[".index(bracket)], index + length)
@@ -119,7 +124,7 @@ def _tokens(source: str) -> list[str]:
                 out.append(f'"{source[index + length + 1 : end]}')
                 index, word = end + 1, ""
                 break
-            if any(part in one for one in known):
+            if part not in _TEXT:
                 word = part
                 break
         if word:
@@ -153,16 +158,16 @@ class _Parser:
 
     def row(self, depth: int, end: str = "") -> str:
         """Expressions up to a closing bracket, a bar that was asked for, or the end."""
-        tex = ""
+        parts: list[str] = []
         while (token := self._peek()) and token != end:
             if token in _CLOSE:
                 if depth:
                     break
                 self.index += 1
-                tex = join(tex, _CLOSE[token])
+                parts.append(_CLOSE[token])
                 continue
-            tex = join(tex, self._fraction(depth))
-        return tex
+            parts.append(self._fraction(depth))
+        return joined(parts)
 
     def _fraction(self, depth: int) -> str:
         above = self._scripted(depth)
@@ -255,15 +260,15 @@ class _Parser:
         while self._peek() in ("(", "["):
             end = self.ends[self.index]
             self.index += 1
-            cells = [""]
+            cells: list[list[str]] = [[]]
             while self.index < end:
                 if self._peek() == ",":
                     self.index += 1
-                    cells.append("")
+                    cells.append([])
                 else:
-                    cells[-1] = join(cells[-1], self._fraction(depth + 1))
+                    cells[-1].append(self._fraction(depth + 1))
             self.index = end + 1
-            rows.append(" & ".join(cells))
+            rows.append(" & ".join(joined(cell) for cell in cells))
             if self._peek() == ",":
                 self.index += 1
         right = _CLOSE.get(self._next(), "")

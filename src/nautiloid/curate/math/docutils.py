@@ -31,12 +31,16 @@ def made_pages(html: str) -> bool:
 
 
 def formulas(tree: LexborHTMLParser) -> list[LexborNode]:
-    """Elements that hold such a formula, none that another converter has read."""
-    return [
-        node
-        for node in tree.css(QUERY)
-        if OPEN not in node.text(deep=True) and node.css_first(".unknown") is None
-    ]
+    """Elements that hold such a formula, none inside another or read by another converter."""
+    found: list[LexborNode] = []
+    inside: set[int] = set()
+    for node in tree.css(QUERY):
+        if node.mem_id in inside:
+            continue
+        inside.update(inner.mem_id for inner in node.css(QUERY))
+        if OPEN not in node.text(deep=True) and node.css_first(".unknown") is None:
+            found.append(node)
+    return found
 
 
 def to_tex(node: LexborNode) -> str:

@@ -20,7 +20,8 @@ _BLANK = str.maketrans(
     {"\x01": None, "\xa0": " ", "\u200b": None, "\u2060": None, "\ufeff": None, "\r": "\n"}
 )
 _COMMENT = re.compile(r"(?<!\\)%[^\n]*\n[ \t]*")
-_LINES = re.compile(r"[ \t]*\n[ \t\n]*")
+# Begun where white space begins: a long run without a line break is read once.
+_LINES = re.compile(r"(?<![ \t])[ \t]*\n[ \t\n]*")
 _SPACES = re.compile(r"[ \t]{2,}")
 _COLUMN = re.compile(r"\\(?:begin|end)\{[^{}]*\}|\\.|[{}&]", re.DOTALL)
 _STYLE = re.compile(r"\\(?:displaystyle|textstyle)(?![A-Za-z])\s*")
@@ -50,12 +51,18 @@ def clean(tex: str, is_display: bool) -> str:
     tex = tex.translate(_BLANK).strip()
     if "\n" in tex:
         if "%" in tex:
-            tex = _COMMENT.sub("", tex)
+            tex = _uncommented(tex)
         tex = _LINES.sub("\n" if is_display else " ", tex)
     if "  " in tex:
         tex = _SPACES.sub(" ", tex)
     # A line break or control space at the end shows nothing, and could escape the delimiter.
     return tex.rstrip("\\ ") if tex.endswith("\\") else tex
+
+
+def _uncommented(tex: str) -> str:
+    """TeX without comments; one on the last line is kept, for nothing ends it."""
+    last = tex[tex.rfind("\n") + 1 :].lstrip(" \t")
+    return _COMMENT.sub("", tex[: len(tex) - len(last)]) + last
 
 
 def aligned(tex: str) -> str:

@@ -3,6 +3,7 @@ r"""Formulas drawn as images: TeX in the `alt` text or in the address."""
 from __future__ import annotations
 
 import re
+from itertools import islice
 from urllib.parse import unquote, unquote_plus
 
 from selectolax.lexbor import LexborNode
@@ -26,6 +27,9 @@ _SETTING = re.compile(
     r"|normalsize|large|Large|LARGE|huge|usepackage\{[^{}]*\})(?![A-Za-z]))\s*"
 )
 _TEXT_MODE = re.compile(r"\\begin\{(displaymath|equation\*?|math)\}(.*)\\end\{\1\}\s*$", re.DOTALL)
+# What may stand beside a formula on a line of its own: punctuation and its number.
+_BESIDE = " \n\t\xa0.,;()0123456789"
+_MAX_BESIDE = 100
 _HOSTS = (
     "codecogs.com",
     "mimetex",
@@ -117,9 +121,13 @@ def _is_centred(node: LexborNode) -> bool:
 def _is_alone(image: LexborNode) -> bool:
     """Whether no text but punctuation stands beside an image in its block."""
     parent = image.parent
-    return parent is not None and not (parent.text(deep=True) or "").strip(
-        " \n\t\xa0.,;()0123456789"
-    )
+    if parent is None:
+        return False
+    # Only so far: each of many images in one block would read all of it.
+    for node in islice(parent.traverse(include_text=True), _MAX_BESIDE):
+        if node.tag == "-text" and (node.text(deep=False) or "").strip(_BESIDE):
+            return False
+    return True
 
 
 def from_address(source: str) -> str:

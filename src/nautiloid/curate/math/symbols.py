@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -47,6 +48,8 @@ _TEXT_SPECIAL = str.maketrans(
 )  # fmt: skip
 
 _ESCAPED = re.compile(r"\\([_%&#$])")
+# Characters looked at for a command at the end of a piece.
+_COMMAND_CHARS = 40
 _COMMAND_END = re.compile(r"(?<!\\)(?:\\\\)*\\[A-Za-z]+$")
 # Laid over the character before it: negation.
 _STROKE = "\u0338"
@@ -171,8 +174,29 @@ def join(left: str, right: str) -> str:
     return left + right
 
 
+def joined(parts: Iterable[str]) -> str:
+    r"""Any number of pieces next to each other, in linear time.
+
+    >>> joined([r"\pi", "r", "", r"\pi", "2"])
+    '\\pi r\\pi2'
+    """
+    out: list[str] = []
+    tail = ""
+    for part in parts:
+        if not part:
+            continue
+        if part[0].isalpha() and part[0].isascii() and _ends_in_command(tail):
+            part = " " + part
+        out.append(part)
+        tail = (tail + part)[-_COMMAND_CHARS - 1 :]
+    return "".join(out)
+
+
 def _ends_in_command(tex: str) -> bool:
-    return tex[-1:].isalpha() and _COMMAND_END.search(tex, max(len(tex) - 40, 0)) is not None
+    return (
+        tex[-1:].isalpha()
+        and _COMMAND_END.search(tex, max(len(tex) - _COMMAND_CHARS, 0)) is not None
+    )
 
 
 def is_named(word: str) -> bool:

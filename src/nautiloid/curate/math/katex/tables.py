@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
 
 from selectolax.lexbor import LexborNode
 
 from nautiloid.curate.math.katex.boxes import Box, boxes
 from nautiloid.curate.math.katex.spans import Span, children, class_names
-from nautiloid.curate.math.tree import Element
+from nautiloid.curate.math.tree import MAX_NODES, Element
+
+# Boxes less apart than this, in em, are in one row.
+_SAME = 0.02
 
 
 def array(span: Span) -> list[Element]:
@@ -45,14 +49,18 @@ def table(span: Span, node: LexborNode, rules: list[float]) -> Element:
             bars[-1] = "solid"
     heights: list[float] = []
     for height in sorted((box.height for column in columns for box in column), reverse=True):
-        if not heights or heights[-1] - height > 0.02:
+        if not heights or heights[-1] - height > _SAME:
             heights.append(height)
+    if len(heights) * len(columns) > MAX_NODES:
+        # More cells than a formula has elements: columns that share no row, or a sheet of data.
+        return Element("mtext", {}, text=node.text(deep=True))
     rows = [
         Element("mtr", {}, [_cell(span, column, height) for column in columns])
         for height in heights
     ]
+    rules = sorted(rules)
     lines = [
-        "solid" if any(low < rule < high for rule in rules) else "none"
+        "solid" if bisect_left(rules, high) > bisect_right(rules, low) else "none"
         for high, low in pairwise(heights)
     ]
     attributes: dict[str, str | None] = {
@@ -65,7 +73,8 @@ def table(span: Span, node: LexborNode, rules: list[float]) -> Element:
 
 
 def _cell(span: Span, column: list[Box], height: float) -> Element:
-    for box in column:
-        if abs(box.height - height) <= 0.02:
-            return Element("mtd", {}, span.content(box.node, span.depth))
+    """The cell of a column, lowest box first, in the row of a height."""
+    index = bisect_left(column, height - _SAME, key=lambda box: box.height)
+    if index < len(column) and column[index].height <= height + _SAME:
+        return Element("mtd", {}, span.content(column[index].node, span.depth))
     return Element("mtd", {})

@@ -33,8 +33,9 @@ def command(token: str, option: str, arguments: list[str]) -> str:
 
 def environment(name: str, body: str) -> str:
     """An environment under its common name, brackets of its own spelled out."""
-    while body.endswith("\\\\"):
-        body = body[:-2]
+    # Line breaks at the end show nothing.
+    breaks = (len(body) - len(body.rstrip("\\"))) // 2
+    body = body[: len(body) - 2 * breaks]
     if name in PLAIN_ENVIRONMENTS:
         return f"{{{body}}}"
     common = ENVIRONMENTS.get(name)

@@ -3,15 +3,20 @@ r"""Formulas read by recursive descent: each atom becomes its common spelling.""
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from nautiloid.curate.math.normal.braces import is_fenced, is_single, unbraced
 from nautiloid.curate.math.normal.commands import command, environment, generalised, lettered
 from nautiloid.curate.math.normal.names import ARITY, DROPPED, FONTS, GREEK, NEGATED, SPECIFIED
 from nautiloid.curate.math.normal.rows import joined
 
+# Tokens that an argument in square brackets may have, and one that is a length.
+_MAX_OPTION = 400
+_MAX_LENGTH = 40
 # Braces nested deeper than this are compared as they stand.
 _MAX_DEPTH = 80
 
+_GENERALISED = frozenset(("\\over", "\\choose", "\\atop", "\\brace", "\\brack"))
 _PRIMED = re.compile(r"^\^\{('+[^{}]*)\}")
 _LENGTH = re.compile(r"-?[0-9.]+(?:em|ex|pt|mm|cm|in|px|mu|baselineskip|jot)")
 
@@ -24,12 +29,13 @@ class Reader:
         self.index = 0
         # The font that holds where we are, "" for none.
         self.font = ""
+        self.closers = [index for index, token in enumerate(tokens) if token == "]"]
 
-    def whole(self) -> str:
+    def whole(self, depth: int = 0) -> str:
         """Everything, unbalanced braces included."""
         parts: list[str] = []
         while self.index < len(self.tokens):
-            parts.append(self._row(0))
+            parts.append(self._row(depth))
             if self.index < len(self.tokens):
                 # A brace that closes nothing.
                 self.index += 1
@@ -45,7 +51,7 @@ class Reader:
             token = self.tokens[self.index]
             if token == "}" or token == "\\end":
                 break
-            if token in ("\\over", "\\choose", "\\atop", "\\brace", "\\brack"):
+            if token in _GENERALISED and depth <= _MAX_DEPTH:
                 self.index += 1
                 above = joined(atoms)
                 below = self._row(depth + 1)
@@ -144,10 +150,14 @@ class Reader:
             self.index += 1
         if self._peek() != "[":
             return ""
+        limit = _MAX_LENGTH if is_length else _MAX_OPTION
+        closer = bisect_left(self.closers, self.index)
+        if closer == len(self.closers) or self.closers[closer] - self.index > limit + 1:
+            return ""
         stop, level = self.index + 1, 0
         while stop < len(self.tokens) and (self.tokens[stop] != "]" or level):
             level += {"{": 1, "}": -1}.get(self.tokens[stop], 0)
-            if level < 0 or stop - self.index > 400:
+            if level < 0 or stop - self.index > limit:
                 return ""
             stop += 1
         if stop >= len(self.tokens):
@@ -156,7 +166,7 @@ class Reader:
             return ""
         inner = Reader(self.tokens[self.index + 1 : stop])
         self.index = stop + 1
-        return inner.whole() if depth < _MAX_DEPTH else "".join(inner.tokens)
+        return inner.whole(depth + 1) if depth < _MAX_DEPTH else "".join(inner.tokens)
 
     def _command(self, token: str, depth: int) -> str:
         option = (

@@ -20,7 +20,7 @@ quickstart: $(VENV)/.quickstart
 	$(BIN)/nautiloid quickstart
 
 test: $(VENV)/.dev
-	$(TEST) -q -n 2 -m "not slow and not gpu and not nightly"
+	$(TEST) -q -n 2 --dist worksteal -m "not slow and not gpu and not nightly"
 
 test-slow: $(VENV)/.dev
 	$(TEST) -q -m "slow and not gpu and not nightly"

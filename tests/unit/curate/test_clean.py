@@ -353,15 +353,18 @@ class Model(BaseHTTPRequestHandler):
             number = len(server.requests)
             server.active += 1
             server.peak = max(server.peak, server.active)
+        page = re.fullmatch(
+            r"<page-\w+>\n(.*)\n</page-\w+>", request["messages"][1]["content"], re.S
+        )
+        assert page
         try:
-            page = re.fullmatch(
-                r"<page-\w+>\n(.*)\n</page-\w+>", request["messages"][1]["content"], re.S
-            )
-            assert page
             reply = server.behave(page[1], number)
-            status, headers, body = (
-                reply if isinstance(reply, tuple) else (200, {}, completion(reply))
-            )
+        finally:
+            # Before the answer leaves: whoever has it may send the next request at once.
+            with server.lock:
+                server.active -= 1
+        status, headers, body = reply if isinstance(reply, tuple) else (200, {}, completion(reply))
+        try:
             self.send_response(status)
             for name, value in {"content-length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -372,9 +375,6 @@ class Model(BaseHTTPRequestHandler):
                     time.sleep(0.1)
         except (BrokenPipeError, ConnectionResetError):
             pass
-        finally:
-            with server.lock:
-                server.active -= 1
 
     def log_message(self, format, *args):
         pass

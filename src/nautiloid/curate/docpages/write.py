@@ -104,13 +104,14 @@ def _some(pages: Iterator[Made], config: DocPages) -> Iterator[Made]:
 def _pages(config: DocPages) -> Iterator[Made]:
     """Pages in the order of the modules, made by a process a core."""
     modules = PythonInstall(split=config.split).modules()
+    size = min(BATCH, config.max_pages or BATCH)
     context = multiprocessing.get_context("spawn")  # numba and torch may have threads by now
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_ctrl_c) as pool:
         waiting: deque[Future[list[Made]]] = deque()
         try:
             while True:
-                batch = list(itertools.islice(modules, BATCH))
+                batch = list(itertools.islice(modules, size))
                 if batch:
                     waiting.append(pool.submit(make_pages, batch, config.min_chars))
                 if waiting and (not batch or len(waiting) > 2 * (workers or 1)):

@@ -20,9 +20,9 @@ COLUMN = '<span class="col-align-c"><span class="vlist-t"><span class="vlist-r">
     ("tex", "wanted"),
     [
         (r"\mathbf x" * 100_000, rf"\mathbf{{{'x' * 100_000}}}"),
-        (r"\mathrm{ab}" * 80_000, rf"\mathrm{{{'ab' * 80_000}}}"),
+        (r"\mathrm{ab}" * 60_000, rf"\mathrm{{{'ab' * 60_000}}}"),
         (rf"\mathring{{{ALPHAS}_2}}", rf"\mathring{{{ALPHAS}_{{2}}}}"),
-        (r"\begin{matrix}a" + r"\\" * 500_000 + r"\end{matrix}", r"\begin{matrix}a\end{matrix}"),
+        (r"\begin{matrix}a" + r"\\" * 250_000 + r"\end{matrix}", r"\begin{matrix}a\end{matrix}"),
         ("x" + r"\\[" * 100_000, "x" + r"\\[" * 100_000),
         ("x" + r"\sqrt[" * 50_000, "x" + r"\sqrt{[}" * 50_000),
     ],
@@ -49,7 +49,7 @@ def test_a_sheet_of_a_layout_stays_text(rows: int, columns: int) -> None:
 
 
 def test_asciimath() -> None:
-    assert asciimath.to_tex("(" * 400_000) == "(" * 400_000
+    assert asciimath.to_tex("(" * 250_000) == "(" * 250_000
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,16 @@ def test_members_named_like_steps_stay() -> None:
     table = '<table class="memberdecls"><tr><td colspan=2><h2>Data</h2></td></tr>{}</table>'
     html = f'<div class="contents"><p>{PROSE}</p>{table.format(row.format("n") + row.format("m"))}</div>'
     assert text(html) == f"{PROSE}\n\n## Data\n\nIndex n\nOf P.\nIndex m\nOf P."
+
+
+def test_notes_of_docutils_and_pandoc_are_content() -> None:
+    link = '<a href="https://a.example/b.pdf">https://a.example/long/address/of/a/paper.pdf</a>'
+    paper = "Author, A. (2001). A note on the number of paths between two of the nodes of a graph."
+    notes = f"""<section><h3>References</h3><aside class="footnote-list brackets">
+      <aside class="footnote brackets" role="doc-footnote"><span>[1]</span><p>{paper} {link}</p></aside></aside></section>
+      <aside role="doc-endnotes"><p>{paper} {link}</p></aside>"""
+    html = f"<h1>Paths</h1><p>{PROSE}</p><p>{PROSE}</p>{notes}<aside><a href=1>Like</a> <a href=2>Tell</a></aside>"
+    address = "https://a.example/long/address/of/a/paper.pdf"
+    assert text(html).endswith(
+        f"{PROSE}\n\n### References\n\n[1]\n\n{paper} {address}\n\n{paper} {address}"
+    )

@@ -107,7 +107,8 @@ def _role(name: str, classes: str, id_: str, attributes: dict[str, str]) -> Role
     if found is Role.PLAIN:
         if name == "article" or role == "article":
             return Role.MAIN_3
-        if name in ("aside", "footer", "header", "menu"):
+        is_note = role.startswith("doc-") or not words.NOTES.isdisjoint(classes.split())
+        if name in ("aside", "footer", "header", "menu") and not is_note:
             return Role.WEAK
     return found
 

@@ -111,6 +111,14 @@ WEAK = names(
     """
 )
 
+# An `aside` of such a class is content, as is one with a role of DPUB-ARIA: docutils, Sphinx, pandoc.
+NOTES = names(
+    """
+    footnote footnotes footnote-list citation citations citation-list endnote endnotes references
+    topic admonition note warning tip important caution example theorem proof
+    """
+)
+
 # Where the content is, best first; tokens of class and id.
 MAIN = (
     frozenset(

@@ -17,7 +17,7 @@ Job = Mapping[str, Any]
 
 
 class Pool(Protocol):
-    """Workers that stay for the whole run, so that what stages load is loaded once each."""
+    """Workers that stay for many jobs, so that what stages load is loaded once each."""
 
     @property
     def workers(self) -> int:
